@@ -1,0 +1,19 @@
+//! Service manager of an AosEdge unit.
+//!
+//! The daemon takes its identity from IAM and its desired state from CM,
+//! installs services and layers, runs each instance in a container under
+//! systemd and tells CM what became of it. `ARCHITECTURE.md` has the picture.
+//! In reading order:
+//!
+//! - [`model`]: plain data that components share
+//! - `config`: the configuration file
+//! - [`storage`]: the database
+//! - `launcher`: from desired to running
+//! - `layermanager`: services and layers on disk
+//! - `networkmanager`: bridges, namespaces, addresses
+//! - `resourcemanager`: what the node has and uses
+//! - `iamclient`, `cmclient`: the peers
+//! - `dispatch`, `app`: join the ends
+
+pub mod model;
+pub mod storage;

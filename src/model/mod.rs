@@ -1,0 +1,30 @@
+//! Plain data that two or more components share. No I/O, no clocks.
+//!
+//! The types say what CM and the device mean, not how it looks on the wire:
+//! `cmclient` translates. Identifiers have types of their own, so that a
+//! service id is never taken for a subject id.
+
+mod alert;
+mod chain;
+mod command;
+mod desired;
+mod identity;
+mod ids;
+mod monitoring;
+mod network;
+mod service;
+mod status;
+
+pub use alert::{Alert, AlertKind, ResourceErrors};
+pub use chain::Chain;
+pub use command::{
+    EnvVar, EnvVarStatus, EnvVarsOverride, EnvVarsStatus, InstanceFilter, LogPart, LogRequest,
+    LogSource, Report, Request, Responder, UnitConfigStatus, UnitConfigText,
+};
+pub use desired::{DesiredState, InstanceInfo};
+pub use identity::{NodeInfo, TlsIdentity};
+pub use ids::{InstanceId, InstanceIdent, NetworkId, ProviderId, ServiceId, ServiceKey, SubjectId};
+pub use monitoring::{InstanceUsage, NodeFacts, NodeMonitoring, Partition, PartitionUsage, Usage};
+pub use network::{FirewallRule, NetworkParameters};
+pub use service::{LayerInfo, ServiceContent, ServiceInfo, Version};
+pub use status::{ErrorInfo, Fault, InstanceReport, InstanceStatus, RunState, RunStatus};
