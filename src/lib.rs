@@ -8,12 +8,13 @@
 //! - [`model`]: plain data that components share
 //! - `config`: the configuration file
 //! - [`storage`]: the database
-//! - `launcher`: from desired to running
+//! - [`launcher`]: from desired to running
 //! - `layermanager`: services and layers on disk
 //! - `networkmanager`: bridges, namespaces, addresses
 //! - `resourcemanager`: what the node has and uses
 //! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
 
+pub mod launcher;
 pub mod model;
 pub mod storage;

@@ -1,0 +1,237 @@
+//! The machine as the launcher sees it.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    Chain, ErrorInfo, InstanceId, InstanceIdent, InstanceInfo, LayerInfo, ServiceContent,
+    ServiceInfo, ServiceKey,
+};
+
+/// What an instance holds of the machine while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// Registration with IAM, for a service with permissions.
+    Secret,
+    /// Network namespace with its link and addresses.
+    Network,
+    /// Runtime directory, mount points, mounted root.
+    RootFilesystem,
+    /// `config.json` and the generated files beside it.
+    Spec,
+    /// The unit, with its drop-in.
+    Unit,
+}
+
+impl Resource {
+    /// The order in which an instance takes them. They are given back in
+    /// reverse.
+    pub const ACQUIRE_ORDER: [Self; 5] = [
+        Self::Secret,
+        Self::Network,
+        Self::RootFilesystem,
+        Self::Spec,
+        Self::Unit,
+    ];
+}
+
+/// All that is needed to start one instance: values only.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// Names the unit, the namespace and the runtime directory.
+    pub id: InstanceId,
+    /// As desired.
+    pub info: InstanceInfo,
+    /// The installed service.
+    pub service: Arc<ServiceContent>,
+    /// The instance counts as started after it was active for so long:
+    /// 1.2 times its start interval.
+    pub start_window: Duration,
+    /// Starts that systemd allows in a start interval.
+    pub start_burst: u32,
+    /// Stands for all inputs of the start but the priority. Instances with
+    /// equal fingerprints are equal.
+    pub fingerprint: String,
+}
+
+/// Which instance something is given back for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Names the unit, the namespace and the runtime directory.
+    pub id: InstanceId,
+    /// Known for every instance that is stored.
+    pub ident: Option<InstanceIdent>,
+}
+
+/// An instance, or what is left of one, found on the machine at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// From the name of its unit, namespace or runtime directory.
+    pub id: InstanceId,
+    /// Whether the unit is active and namespace and root are there.
+    pub whole: bool,
+}
+
+/// State of a unit, as systemd's `ActiveState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// Starting, or waiting to be restarted.
+    Activating,
+    /// Running.
+    Active,
+    /// Stopping, or on the way to a restart.
+    Deactivating,
+    /// Stopped, or never started.
+    Inactive,
+    /// systemd gave up.
+    Failed,
+}
+
+/// How a main process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The code that CM is told: 128 + n after signal n, as shells do.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Something that systemd said of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitEvent {
+    /// Its main process ended.
+    Exited(Exit),
+    /// Its state is now this; `result` is systemd's word for why, such as
+    /// `success`, `exit-code`, `oom-kill`, `start-limit-hit`.
+    State {
+        /// The state.
+        state: UnitState,
+        /// `Result` of the unit.
+        result: String,
+    },
+}
+
+/// A [`UnitEvent`] and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitChange {
+    /// The instance.
+    pub id: InstanceId,
+    /// What happened.
+    pub event: UnitEvent,
+}
+
+/// The machine refused.
+#[derive(Debug)]
+pub struct HostError {
+    exit_code: i32,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl HostError {
+    /// The machine refused, and why.
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            exit_code: 0,
+            source: source.into(),
+        }
+    }
+
+    /// The service itself ended while it was started.
+    pub fn exited(exit: Exit, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            exit_code: exit.code(),
+            source: source.into(),
+        }
+    }
+
+    /// As CM is told: the error with all its causes.
+    #[must_use]
+    pub fn info(&self) -> ErrorInfo {
+        ErrorInfo {
+            aos_code: 0,
+            exit_code: self.exit_code,
+            message: Chain(self).to_string(),
+        }
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl Error for HostError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.source()
+    }
+}
+
+/// What the launcher asks of the machine. One real implementation, one for
+/// tests. Every call may run beside others; a call that is dropped leaves
+/// nothing behind that a later `release` does not find.
+pub trait Host: Send + Sync + 'static {
+    /// Has a service installed. Returns the digests of the shared layers that
+    /// it needs.
+    fn install_service(
+        &self,
+        service: &ServiceInfo,
+    ) -> impl Future<Output = Result<Vec<String>, HostError>> + Send;
+
+    /// Has a layer installed.
+    fn install_layer(
+        &self,
+        layer: &LayerInfo,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Says which services and layers are in use. Others may go when their time
+    /// has run out.
+    fn retain(
+        &self,
+        services: Vec<ServiceKey>,
+        layers: Vec<String>,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Reads the content of the service and makes a plan for the instance.
+    fn prepare(
+        &self,
+        id: InstanceId,
+        info: &InstanceInfo,
+        service: &ServiceKey,
+    ) -> impl Future<Output = Result<Blueprint, HostError>> + Send;
+
+    /// Takes one resource. On an error nothing of it is left.
+    fn acquire(
+        &self,
+        blueprint: &Blueprint,
+        resource: Resource,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Gives one resource back. What is not there any more is given back.
+    fn release(
+        &self,
+        target: &Target,
+        resource: Resource,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Looks for instances on the machine.
+    fn survey(&self) -> impl Future<Output = Result<Vec<Found>, HostError>> + Send;
+
+    /// Takes over a running instance without touching it. On an error it has to
+    /// be released.
+    fn adopt(&self, blueprint: &Blueprint) -> impl Future<Output = Result<(), HostError>> + Send;
+}

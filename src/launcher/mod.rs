@@ -1,0 +1,12 @@
+//! From desired to running.
+//!
+//! The launcher stores the desired list, has its content installed, and makes
+//! the instances on the machine equal to it. It decides in pure code
+//! (`state`, `instance`, `plan`); everything that touches the machine is
+//! behind [`Host`].
+
+mod host;
+
+pub use host::{
+    Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
+};
