@@ -5,7 +5,12 @@
 //! (`state`, `instance`, `plan`); everything that touches the machine is
 //! behind [`Host`].
 
+mod env;
 mod host;
+mod mounted;
+mod rootfs;
+mod rootfs_plan;
+mod spec;
 
 pub use host::{
     Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
