@@ -11,6 +11,7 @@ mod mounted;
 mod rootfs;
 mod rootfs_plan;
 mod spec;
+mod systemd;
 
 pub use host::{
     Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
