@@ -11,11 +11,12 @@
 //! - [`launcher`]: from desired to running
 //! - `layermanager`: services and layers on disk
 //! - `networkmanager`: bridges, namespaces, addresses
-//! - `resourcemanager`: what the node has and uses
+//! - [`resourcemanager`]: what the node has and uses
 //! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
 
 pub mod config;
 pub mod launcher;
 pub mod model;
+pub mod resourcemanager;
 pub mod storage;
