@@ -6,15 +6,17 @@
 //! In reading order:
 //!
 //! - [`model`]: plain data that components share
-//! - `config`: the configuration file
+//! - [`config`]: the configuration file
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
 //! - `layermanager`: services and layers on disk
 //! - `networkmanager`: bridges, namespaces, addresses
-//! - `resourcemanager`: what the node has and uses
+//! - [`resourcemanager`]: what the node has and uses
 //! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
 
+pub mod config;
 pub mod launcher;
 pub mod model;
+pub mod resourcemanager;
 pub mod storage;
