@@ -4,7 +4,9 @@
 //! - [`ImageConfig`], [`ServiceConfig`]: how its content is run
 //! - [`PackageSums`]: what a package file is recognised by
 //! - [`pack`]: making packages
+//! - [`archive`]: reading the tar archives in them, of unknown origin
 
+pub mod archive;
 mod digest;
 mod image_config;
 mod manifest;
