@@ -16,5 +16,6 @@
 //! - `dispatch`, `app`: join the ends
 
 pub mod launcher;
+pub mod layermanager;
 pub mod model;
 pub mod storage;
