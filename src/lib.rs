@@ -17,6 +17,7 @@
 
 pub mod config;
 pub mod launcher;
+pub mod layermanager;
 pub mod model;
 pub mod resourcemanager;
 pub mod storage;
