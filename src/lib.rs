@@ -10,11 +10,12 @@
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
 //! - `layermanager`: services and layers on disk
-//! - `networkmanager`: bridges, namespaces, addresses
+//! - [`networkmanager`]: bridges, namespaces, addresses
 //! - `resourcemanager`: what the node has and uses
 //! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
 
 pub mod launcher;
 pub mod model;
+pub mod networkmanager;
 pub mod storage;
