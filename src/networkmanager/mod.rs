@@ -16,6 +16,8 @@ mod error;
 mod existing;
 mod handle;
 mod hosts;
+#[cfg(test)]
+mod kernel_tests;
 mod names;
 mod plan;
 mod store;

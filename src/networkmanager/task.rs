@@ -179,9 +179,19 @@ impl NetworkTask {
     /// Takes an instance out of the book, and with the last one its network,
     /// when CM no longer wants that.
     async fn leave(&mut self, instance: InstanceId) {
-        if let Some(plan) = self.book.leave_seat(instance) {
-            self.carry_out(plan).await;
-            self.save().await;
+        let Some(network) = self.book.leave_seat(instance) else {
+            return;
+        };
+
+        match survey(&self.kernel).await {
+            Ok(existing) => {
+                if let Some(plan) = self.book.plan(&network, &existing) {
+                    self.carry_out(plan).await;
+                }
+                self.save().await;
+            }
+            // The next update makes up for it.
+            Err(error) => warn!(%network, error = %Chain(&error), "bridge is left"),
         }
     }
 
@@ -236,19 +246,33 @@ impl NetworkTask {
             warn!(%network, "VLAN is not supported yet: the network stays inside the node");
         }
         self.save().await;
-        for plan in self.book.plans(existing) {
+        let plans = self.book.plans(existing);
+        let created = plans.iter().any(NetworkPlan::creates);
+        for plan in plans {
             self.carry_out(plan).await;
         }
-        for rejoin in self.book.rejoins(existing) {
-            let kernel = Arc::clone(&self.kernel);
-            if let Err(error) = blocking(move || kernel.apply(&[rejoin])).await {
-                warn!(error = %Chain(&error), "instance lost its network");
-            }
+        if created {
+            self.rejoin().await;
         }
         for (network, fault) in self.book.faults() {
             warn!(%network, error = %Chain(fault), "network cannot be used");
         }
         self.save().await;
+    }
+
+    /// Connects running instances with bridges that were made anew.
+    async fn rejoin(&mut self) {
+        let outcome = match survey(&self.kernel).await {
+            Ok(existing) => {
+                let kernel = Arc::clone(&self.kernel);
+                let operations = self.book.rejoins(&existing);
+                blocking(move || kernel.apply_all(&operations)).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            warn!(error = %Chain(&error), "a running instance lost its network");
+        }
     }
 
     async fn carry_out(&mut self, plan: NetworkPlan) {
@@ -257,9 +281,9 @@ impl NetworkTask {
         }
 
         let kernel = Arc::clone(&self.kernel);
-        let operations = plan.operations;
+        let operations = plan.operations.clone();
         let outcome = blocking(move || kernel.apply(&operations)).await;
-        self.book.planned(&plan.network, outcome.map_err(Arc::new));
+        self.book.planned(&plan, outcome.map_err(Arc::new));
     }
 
     async fn save(&mut self) {

@@ -5,7 +5,7 @@
 
 mod messages;
 mod netlink;
-mod netns;
+pub(super) mod netns;
 mod session;
 
 use std::collections::BTreeMap;

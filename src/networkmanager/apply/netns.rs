@@ -74,7 +74,7 @@ pub(super) fn create<T: Send>(
         // Rules for IPv6 do not exist yet, so there must be none. Loopback
         // keeps its `::1`.
         match fs::write(DISABLE_IPV6, "1") {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => work(),
         }
     })
@@ -98,7 +98,7 @@ pub(super) fn delete(name: &Path) -> io::Result<()> {
 }
 
 /// The namespace with this name, or `None` when the name leads to none.
-pub(super) fn open(name: &Path) -> io::Result<Option<File>> {
+pub(in crate::networkmanager) fn open(name: &Path) -> io::Result<Option<File>> {
     let file = match File::open(name) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -114,7 +114,7 @@ pub(super) fn open(name: &Path) -> io::Result<Option<File>> {
     clippy::disallowed_methods,
     reason = "the one place that may switch namespaces; the thread ends there"
 )]
-pub(super) fn run_in<T: Send>(
+pub(in crate::networkmanager) fn run_in<T: Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
