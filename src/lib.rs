@@ -10,7 +10,8 @@
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
 //! - `layermanager`: services and layers on disk
-//! - `networkmanager`: bridges, namespaces, addresses
+//! - [`layermanager`]: services and layers on disk
+//! - [`networkmanager`]: bridges, namespaces, addresses
 //! - [`resourcemanager`]: what the node has and uses
 //! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
@@ -19,5 +20,6 @@ pub mod config;
 pub mod launcher;
 pub mod layermanager;
 pub mod model;
+pub mod networkmanager;
 pub mod resourcemanager;
 pub mod storage;
