@@ -12,9 +12,13 @@
 //! - `layermanager`: services and layers on disk
 //! - `networkmanager`: bridges, namespaces, addresses
 //! - `resourcemanager`: what the node has and uses
-//! - `iamclient`, `cmclient`: the peers
+//! - [`iamclient`], [`cmclient`]: the peers
+//! - [`peer`]: how a peer is reached
 //! - `dispatch`, `app`: join the ends
 
+pub mod cmclient;
+pub mod iamclient;
 pub mod launcher;
 pub mod model;
+pub mod peer;
 pub mod storage;
