@@ -1,1 +1,4 @@
+//! The session with CM.
+
+mod outbox;
 pub mod v3;
