@@ -65,7 +65,7 @@ fn instance_status(status: InstanceStatus) -> proto::InstanceStatus {
     };
 
     proto::InstanceStatus {
-        instance: Some(ident(status.ident)),
+        instance: Some(ident(&status.ident)),
         aos_version: status.version,
         run_state: run_state.into(),
         error_info,
@@ -80,7 +80,7 @@ fn error_info(error: ErrorInfo) -> proto::ErrorInfo {
     }
 }
 
-fn ident(ident: InstanceIdent) -> proto::InstanceIdent {
+fn ident(ident: &InstanceIdent) -> proto::InstanceIdent {
     proto::InstanceIdent {
         service_id: ident.service_id.as_str().to_owned(),
         subject_id: ident.subject_id.as_str().to_owned(),
@@ -153,7 +153,7 @@ pub fn node_monitoring(sample: NodeMonitoring) -> proto::SmOutgoingMessages {
             .instances
             .into_iter()
             .map(|instance| proto::InstanceMonitoring {
-                instance: Some(ident(instance.ident)),
+                instance: Some(ident(&instance.ident)),
                 monitoring_data: Some(usage(instance.usage)),
             })
             .collect(),
@@ -192,7 +192,7 @@ pub fn alert(alert: Alert) -> proto::SmOutgoingMessages {
         } => (
             "instanceQuotaAlert",
             Payload::InstanceQuotaAlert(proto::InstanceQuotaAlert {
-                instance: Some(ident(instance)),
+                instance: Some(ident(&instance)),
                 parameter,
                 value,
             }),
@@ -210,7 +210,7 @@ pub fn alert(alert: Alert) -> proto::SmOutgoingMessages {
         } => (
             "deviceAllocateAlert",
             Payload::DeviceAllocateAlert(proto::DeviceAllocateAlert {
-                instance: Some(ident(instance)),
+                instance: Some(ident(&instance)),
                 device,
                 message,
             }),
@@ -233,7 +233,7 @@ pub fn alert(alert: Alert) -> proto::SmOutgoingMessages {
         } => (
             "serviceInstanceAlert",
             Payload::InstanceAlert(proto::InstanceAlert {
-                instance: Some(ident(instance)),
+                instance: Some(ident(&instance)),
                 aos_version: version,
                 message,
             }),
