@@ -288,4 +288,13 @@ fn same_failure_for_the_second_time_is_told_again() {
     );
 }
 
+#[test]
+fn instance_that_no_list_announced_is_told_all_the_same() {
+    let mut outbox = informed(settled(0, vec![report(active(0))]));
+
+    outbox.set_status(settled(0, vec![report(active(0)), report(active(1))]));
+
+    assert_eq!(drain(&mut outbox), [State::Update(vec![active(1)])]);
+}
+
 mod property;
