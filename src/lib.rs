@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! - [`model`]: plain data that components share
-//! - `config`: the configuration file
+//! - [`config`]: the configuration file
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
 //! - `layermanager`: services and layers on disk
@@ -15,6 +15,7 @@
 //! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
 
+pub mod config;
 pub mod launcher;
 pub mod model;
 pub mod storage;
