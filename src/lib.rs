@@ -12,10 +12,14 @@
 //! - `layermanager`: services and layers on disk
 //! - `networkmanager`: bridges, namespaces, addresses
 //! - `resourcemanager`: what the node has and uses
-//! - `iamclient`, `cmclient`: the peers
+//! - [`iamclient`], [`cmclient`]: the peers
+//! - [`peer`]: how a peer is reached
 //! - `dispatch`, `app`: join the ends
 
 pub mod config;
+pub mod cmclient;
+pub mod iamclient;
 pub mod launcher;
 pub mod model;
+pub mod peer;
 pub mod storage;
