@@ -10,16 +10,17 @@
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
 //! - `layermanager`: services and layers on disk
-//! - `networkmanager`: bridges, namespaces, addresses
+//! - [`networkmanager`]: bridges, namespaces, addresses
 //! - `resourcemanager`: what the node has and uses
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
 //! - `dispatch`, `app`: join the ends
 
-pub mod config;
 pub mod cmclient;
+pub mod config;
 pub mod iamclient;
 pub mod launcher;
 pub mod model;
+pub mod networkmanager;
 pub mod peer;
 pub mod storage;
