@@ -14,6 +14,9 @@
 //! - `resourcemanager`: what the node has and uses
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
+//! - `networkmanager`: bridges, namespaces, addresses
+//! - [`resourcemanager`]: what the node has and uses
+//! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
 
 pub mod cmclient;
@@ -23,4 +26,5 @@ pub mod launcher;
 pub mod model;
 pub mod networkmanager;
 pub mod peer;
+pub mod resourcemanager;
 pub mod storage;
