@@ -127,3 +127,86 @@ async fn a_refused_release_settles_with_its_reason_and_is_tried_until_it_works()
     );
     assert_eq!(briefs(&after), ["web/me/0 v1 active"]);
 }
+
+/// Starts one instance and waits until its unit was started, not confirmed.
+async fn starting() -> (Unit, crate::model::InstanceId) {
+    let unit = Unit::start().await;
+    unit.launcher
+        .run(list(&[("web", 1)], &[("web", 0, 0)]))
+        .await;
+    while !unit
+        .host
+        .book()
+        .held
+        .iter()
+        .any(|(_, resource)| *resource == Resource::Unit)
+    {
+        tokio::task::yield_now().await;
+    }
+    unit.launcher.alive().await;
+    let id = unit.id_of_only();
+    (unit, id)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_crash_in_the_start_window_opens_the_window_again() {
+    let (mut unit, id) = starting().await;
+
+    unit.host
+        .systemd_says(id, UnitEvent::Exited(Exit::Code(1)))
+        .await;
+    unit.host
+        .systemd_says(id, state(UnitState::Activating, "exit-code"))
+        .await;
+    unit.host
+        .systemd_says(id, state(UnitState::Active, "success"))
+        .await;
+    let status = unit
+        .until(|status| status.settled && status.generation == 1)
+        .await;
+
+    assert_eq!(briefs(&status), ["web/me/0 v1 active"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_stays_active_settles_as_failed_and_holds_nothing() {
+    let (mut unit, id) = starting().await;
+
+    for _ in 0..4 {
+        unit.host
+            .systemd_says(id, UnitEvent::Exited(Exit::Code(4)))
+            .await;
+        unit.host
+            .systemd_says(id, state(UnitState::Active, "success"))
+            .await;
+    }
+    let status = unit
+        .until(|status| status.settled && status.generation == 1)
+        .await;
+    unit.run(&DesiredState::default()).await;
+
+    let expected = "web/me/0 v1 failed: the service exited with code 4: did not stay active";
+    assert_eq!(briefs(&status), [expected]);
+    assert!(unit.host.book().held.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_hangs_between_two_starts_does_not_hold_the_list_up_for_ever() {
+    let (mut unit, id) = starting().await;
+
+    unit.host
+        .systemd_says(id, state(UnitState::Activating, "success"))
+        .await;
+    let status = unit
+        .until(|status| status.settled && status.generation == 1)
+        .await;
+
+    let RunState::Failed(error) = &status.instances[0].desired.state else {
+        panic!("active")
+    };
+    assert!(
+        error.message.contains("did not stay active"),
+        "{}",
+        error.message
+    );
+}
