@@ -10,7 +10,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "aosctl", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// How results are printed
-    #[arg(short = 'o', long = "format", global = true, value_enum, default_value_t = Format::Text)]
+    #[arg(
+        short = 'o',
+        long = "format",
+        global = true,
+        value_enum,
+        default_value_t = Format::Text,
+        display_order = 100
+    )]
     pub(crate) format: Format,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -19,17 +26,85 @@ pub(crate) struct Cli {
 /// For whom the output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    // For people.
     Text,
-    /// For programs: one JSON object a line
+    // For programs: one object a line.
     Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make the package of a service or a layer; same input, same bytes
+    #[command(subcommand)]
+    Pack(PackCommand),
     /// Play CM and IAM on loopback, with certificates of their own
     #[command(subcommand)]
     Unit(UnitCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PackCommand {
+    /// A service: its root filesystem, how it is run, what it needs
+    Service(PackServiceArgs),
+    /// A layer that services share
+    Layer(PackLayerArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackServiceArgs {
+    /// Directory with the service's own root filesystem
+    pub(crate) rootfs: PathBuf,
+    /// The package
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// OCI image configuration, instead of the options that make one
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["entrypoint", "cmd", "env", "workdir", "expose", "stop_signal"])]
+    pub(crate) image_config: Option<PathBuf>,
+    /// A word of the entry point; repeat for each
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true,
+          required_unless_present_any = ["image_config", "cmd"])]
+    pub(crate) entrypoint: Vec<String>,
+    /// A word of the command after it; repeat for each
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    pub(crate) cmd: Vec<String>,
+    /// An environment variable; repeat for each
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+    pub(crate) env: Vec<String>,
+    /// Working directory of the service
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// A port that is open to the outside of the unit; repeat for each
+    #[arg(long, value_name = "PORT[/tcp|/udp]", value_parser = parse_port)]
+    pub(crate) expose: Vec<String>,
+    /// Signal that asks the service to stop
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// Aos service configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_config: Option<PathBuf>,
+    /// A shared layer, by its digest or its package; repeat for each, the
+    /// top one first
+    #[arg(long = "layer", value_name = "DIGEST|PACKAGE")]
+    pub(crate) layers: Vec<String>,
+    /// Compress the root filesystem
+    #[arg(long)]
+    pub(crate) gzip: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackLayerArgs {
+    /// Directory with the layer's files
+    pub(crate) root: PathBuf,
+    /// The package
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Version of the operating system that the layer is made for
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) os_version: Option<String>,
+    /// Compress the layer
+    #[arg(long)]
+    pub(crate) gzip: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -145,4 +220,19 @@ pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| format!("`{text}` is not a number of seconds"))
+}
+
+fn parse_variable(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("it is not NAME=VALUE".to_owned()),
+    }
+}
+
+fn parse_port(text: &str) -> Result<String, String> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    match (port.parse::<u16>(), protocol) {
+        (Ok(_), "tcp" | "udp") => Ok(text.to_owned()),
+        _ => Err("it is not a port, nor a port with /tcp or /udp".to_owned()),
+    }
 }

@@ -4,10 +4,12 @@
 //!
 //! - [`cli`]: the command line
 //! - [`pack`]: `aosctl pack`
+//! - [`package_file`]: facts about packages that exist
 //! - [`unit`]: `aosctl unit`
 //! - [`wire`]: the generated wire types
 
 mod cli;
+mod pack;
 mod package_file;
 mod unit;
 mod wire;
@@ -24,6 +26,9 @@ const FAILED: u8 = 1;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
+        Command::Pack(command) => pack::run(&command, cli.format)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(anyhow::Error::from),
         Command::Unit(command) => unit::run(command, cli.format),
     };
     outcome.unwrap_or_else(|error| {

@@ -23,7 +23,7 @@ pub(crate) enum Verdict {
     Accepted,
     /// The stream is refused, for this reason.
     Refused(String),
-    /// It came on a stream that was refused before.
+    /// It came on a stream that was refused or cut before.
     Ignored,
 }
 
@@ -40,6 +40,8 @@ pub(crate) enum SendError {
 struct Link {
     peer: Option<SocketAddr>,
     outgoing: Outgoing,
+    /// What still arrives was sent before the cut.
+    is_cut: bool,
 }
 
 /// All streams, and the connections below them.
@@ -66,7 +68,12 @@ impl Links {
     }
 
     pub(crate) fn opened(&mut self, stream: u64, peer: Option<SocketAddr>, outgoing: Outgoing) {
-        self.open.insert(stream, Link { peer, outgoing });
+        let link = Link {
+            peer,
+            outgoing,
+            is_cut: false,
+        };
+        self.open.insert(stream, link);
     }
 
     /// Who is at the other end.
@@ -80,7 +87,7 @@ impl Links {
         if self.registered == Some(stream) {
             return Verdict::Accepted;
         }
-        if !self.open.contains_key(&stream) {
+        if self.open.get(&stream).is_none_or(|link| link.is_cut) {
             return Verdict::Ignored;
         }
         let reason = match message {
@@ -145,6 +152,10 @@ impl Links {
             // A connection that has ended needs no cut.
             cut.send(()).unwrap_or_default();
         }
+        for link in self.open.values_mut() {
+            link.is_cut = true;
+        }
+        self.registered = None;
     }
 
     /// Ends every stream in order, after what is queued. Says whether there
@@ -201,6 +212,18 @@ mod tests {
         assert!(links.closed(1));
         let _third = open(&mut links, 3);
         assert_eq!(links.judge(3, Some(&node("main"))), Verdict::Registered);
+    }
+
+    #[test]
+    fn late_message_of_a_cut_connection_is_ignored() {
+        let mut links = Links::new(None);
+        let _incoming = open(&mut links, 1);
+        links.judge(1, Some(&node("main")));
+
+        links.cut();
+
+        assert_eq!(links.judge(1, Some(&node("main"))), Verdict::Ignored);
+        assert!(links.closed(1), "its end is still told");
     }
 
     #[test]

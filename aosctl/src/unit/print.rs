@@ -22,7 +22,7 @@ const CLOCK: StaticFormatDescription =
 pub(crate) struct Printer {
     format: Format,
     start: Instant,
-    /// Nowhere, when events are not wanted.
+    /// Without it only failures are told, on stderr.
     out: Option<Box<dyn Write + Send>>,
 }
 
@@ -39,6 +39,9 @@ impl Printer {
     /// Prints one event, at once.
     pub(crate) fn print(&mut self, at: Stamp, event: &Event) -> io::Result<()> {
         let Some(out) = &mut self.out else {
+            if let Event::Failed { error } = event {
+                eprintln!("aosctl: {error}");
+            }
             return Ok(());
         };
         let mut line = match self.format {

@@ -226,6 +226,23 @@ async fn state_goes_out_after_the_first_status_with_networks_first() {
     sm.status(&["active"]).await;
     let (code, output) = unit.end().await;
     assert_eq!(code, DONE);
+    let names: Vec<_> = output
+        .events()
+        .iter()
+        .map(|event| match &event["message"] {
+            Value::String(message) => format!("sent {message}"),
+            _ => event["event"].as_str().unwrap().to_owned(),
+        })
+        .collect();
+    let order = [
+        "node_configuration",
+        "sent connection_status",
+        "run_instances_status",
+        "sent update_networks",
+        "sent run_instances",
+        "run_instances_status",
+    ];
+    assert_eq!(names[2..8], order);
     let status = output.event("run_instances_status");
     assert!(status["t_ms"].is_f64());
     assert_eq!(status["instances"], Value::Array(vec![]));
