@@ -23,6 +23,7 @@ pub mod cmclient;
 pub mod config;
 pub mod iamclient;
 pub mod launcher;
+pub mod layermanager;
 pub mod model;
 pub mod networkmanager;
 pub mod peer;
