@@ -49,8 +49,13 @@ pub(super) enum Operation {
         host_end: String,
         bridge: String,
     },
-    /// Deletes a link; with one end of a pair goes the other.
-    DeleteLink { link: String },
+    /// Deletes a veth pair.
+    DeletePair {
+        instance: InstanceId,
+        host_end: String,
+    },
+    /// Deletes a bridge.
+    DeleteBridge { bridge: String },
     /// Takes the name of a network namespace away. The kernel deletes the
     /// namespace when nothing uses it any more.
     DeleteNamespace { instance: InstanceId },
@@ -76,7 +81,8 @@ impl Operation {
             | Self::AddAddress { .. }
             | Self::RemoveAddress { .. }
             | Self::JoinBridge { .. }
-            | Self::DeleteLink { .. } => Place::Host,
+            | Self::DeletePair { .. }
+            | Self::DeleteBridge { .. } => Place::Host,
             Self::CreatePair { instance, .. } | Self::SetAddress { instance, .. } => {
                 Place::Inside(*instance)
             }
@@ -90,8 +96,8 @@ impl Operation {
     /// an earlier operation made.
     pub(super) fn undo(&self) -> Option<Self> {
         match self {
-            Self::CreateBridge { bridge, .. } => Some(Self::DeleteLink {
-                link: bridge.clone(),
+            Self::CreateBridge { bridge, .. } => Some(Self::DeleteBridge {
+                bridge: bridge.clone(),
             }),
             Self::AddAddress { bridge, address } => Some(Self::RemoveAddress {
                 bridge: bridge.clone(),
@@ -104,13 +110,17 @@ impl Operation {
             Self::CreateNamespace { instance } => Some(Self::DeleteNamespace {
                 instance: *instance,
             }),
-            Self::CreatePair { host_end, .. } => Some(Self::DeleteLink {
-                link: host_end.clone(),
+            Self::CreatePair {
+                instance, host_end, ..
+            } => Some(Self::DeletePair {
+                instance: *instance,
+                host_end: host_end.clone(),
             }),
             Self::RepairBridge { .. }
             | Self::SetAddress { .. }
             | Self::JoinBridge { .. }
-            | Self::DeleteLink { .. }
+            | Self::DeletePair { .. }
+            | Self::DeleteBridge { .. }
             | Self::DeleteNamespace { .. } => None,
         }
     }
@@ -143,7 +153,10 @@ impl fmt::Display for Operation {
             Self::JoinBridge {
                 instance, bridge, ..
             } => write!(f, "connect instance {instance} to bridge {bridge}"),
-            Self::DeleteLink { link } => write!(f, "delete link {link}"),
+            Self::DeletePair { instance, .. } => {
+                write!(f, "delete network link of instance {instance}")
+            }
+            Self::DeleteBridge { bridge } => write!(f, "delete bridge {bridge}"),
             Self::DeleteNamespace { instance } => {
                 write!(f, "delete network namespace of instance {instance}")
             }
@@ -191,12 +204,13 @@ pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
 
 /// Takes from an instance all that [`attach`] gave it.
 ///
-/// The link is deleted although it would go with the namespace: that takes the
-/// kernel a moment, in which the same instance cannot be attached again.
+/// The pair would go with the namespace, but only a while later, and until then
+/// the instance could not be attached again.
 pub(super) fn detach(instance: InstanceId) -> Vec<Operation> {
     vec![
-        Operation::DeleteLink {
-            link: names::host_end(instance),
+        Operation::DeletePair {
+            instance,
+            host_end: names::host_end(instance),
         },
         Operation::DeleteNamespace { instance },
     ]

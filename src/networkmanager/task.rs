@@ -27,6 +27,8 @@ use crate::storage::Database;
 const QUEUE: usize = 64;
 /// Instances that are worked on, or wait for their earlier command, at a time.
 const JOBS: usize = 16;
+/// Instances that wait to be detached at a time.
+const LEAVING: usize = 256;
 
 /// The loop. Ends when the last [`Networks`] is gone and what was begun is done.
 #[derive(Debug)]
@@ -40,6 +42,10 @@ pub struct NetworkTask {
     jobs: JoinSet<Done>,
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
+    /// Instances that wait for the next job that detaches.
+    leaving: Vec<(InstanceId, Answer<()>)>,
+    /// A job that detaches is under way.
+    detaching: bool,
     /// Commands for busy instances.
     waiting: VecDeque<(InstanceId, Command)>,
 }
@@ -54,7 +60,7 @@ enum Event {
 #[derive(Debug)]
 enum Done {
     Attached(Seat, Answer<Attachment>, Result<Attachment, NetworkError>),
-    Detached(InstanceId, Answer<()>, Result<(), NetworkError>),
+    Detached(Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>),
     Found(
         Answer<Vec<InstanceId>>,
         Result<Vec<InstanceId>, NetworkError>,
@@ -85,6 +91,8 @@ impl Networks {
             saved,
             jobs: JoinSet::new(),
             busy: BTreeSet::new(),
+            leaving: Vec::new(),
+            detaching: false,
             waiting: VecDeque::new(),
         };
         task.settle(&existing).await;
@@ -97,7 +105,7 @@ impl NetworkTask {
     /// Runs the loop.
     pub async fn run(mut self) {
         loop {
-            let room = self.jobs.len() + self.waiting.len() < JOBS;
+            let room = self.jobs.len() + self.waiting.len() < JOBS && self.leaving.len() < LEAVING;
             // Every branch only waits.
             let event = tokio::select! {
                 command = self.commands.recv(), if room => match command {
@@ -111,9 +119,17 @@ impl NetworkTask {
                 Event::Done(done) => self.done(done).await,
                 Event::InputsClosed => break,
             }
+            // Those that leave together are detached together.
+            if self.commands.is_empty() {
+                self.detach_leaving();
+            }
         }
 
-        while let Some(done) = self.jobs.join_next().await {
+        loop {
+            self.detach_leaving();
+            let Some(done) = self.jobs.join_next().await else {
+                return;
+            };
             self.done(ended(done)).await;
         }
     }
@@ -169,10 +185,27 @@ impl NetworkTask {
     fn detach(&mut self, instance: InstanceId, answer: Answer<()>) {
         debug!(%instance, "instance leaves the network");
         self.busy.insert(instance);
+        self.leaving.push((instance, answer));
+    }
+
+    /// Detaches all that wait for it in one job: the kernel takes as long for
+    /// one as for many.
+    fn detach_leaving(&mut self) {
+        if self.detaching || self.leaving.is_empty() {
+            return;
+        }
+
+        self.detaching = true;
+        let (instances, answers): (Vec<_>, Vec<_>) = self.leaving.drain(..).unzip();
         let kernel = Arc::clone(&self.kernel);
         self.jobs.spawn_blocking(move || {
-            let outcome = kernel.apply_all(&plan::detach(instance));
-            Done::Detached(instance, answer, outcome)
+            let outcomes = kernel.detach(&instances);
+            let outcomes = instances.into_iter().zip(answers).zip(outcomes);
+            Done::Detached(
+                outcomes
+                    .map(|((instance, answer), outcome)| (instance, answer, outcome))
+                    .collect(),
+            )
         });
     }
 
@@ -213,13 +246,16 @@ impl NetworkTask {
                 reply(answer, outcome);
                 self.next(seat.instance).await;
             }
-            Done::Detached(instance, answer, outcome) => {
-                // What could not be taken away keeps its address booked.
-                if outcome.is_ok() {
-                    self.leave(instance).await;
+            Done::Detached(outcomes) => {
+                self.detaching = false;
+                for (instance, answer, outcome) in outcomes {
+                    // What could not be taken away keeps its address booked.
+                    if outcome.is_ok() {
+                        self.leave(instance).await;
+                    }
+                    reply(answer, outcome);
+                    self.next(instance).await;
                 }
-                reply(answer, outcome);
-                self.next(instance).await;
             }
             Done::Found(answer, outcome) => reply(answer, outcome),
         }

@@ -16,14 +16,14 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::netlink::Rtnetlink;
 use self::session::{Session, find};
 use super::addresses::InterfaceAddress;
 use super::error::NetworkError;
 use super::existing::Existing;
-use super::plan::{self, Operation, Seat};
+use super::plan::{self, Operation, Place, Seat};
 use super::{hosts, names};
 use crate::model::{Chain, InstanceId};
 
@@ -75,14 +75,30 @@ impl Kernel {
     /// Carries out all operations, also after one that failed, and returns the
     /// first error.
     pub(super) fn apply_all(&self, operations: &[Operation]) -> Result<(), NetworkError> {
+        Session::new(self).perform_each(operations)
+    }
+
+    /// Takes from instances all that they have. One outcome for each.
+    pub(super) fn detach(&self, instances: &[InstanceId]) -> Vec<Result<(), NetworkError>> {
+        let plans: Vec<Vec<Operation>> = instances.iter().copied().map(plan::detach).collect();
         let mut session = Session::new(self);
-        let mut outcome = Ok(());
-        for operation in operations {
-            let result = session.perform(std::slice::from_ref(operation));
-            outcome = outcome.and(result);
+
+        // Links that go together take hardly longer than one. If that fails,
+        // doing it one by one tells whose fault it is.
+        let links: Vec<Operation> = plans
+            .iter()
+            .flatten()
+            .filter(|operation| operation.place() == Place::Host)
+            .cloned()
+            .collect();
+        if let Err(error) = session.perform(&links) {
+            debug!(error = %Chain(&error), "links cannot be deleted together");
         }
 
-        outcome
+        plans
+            .iter()
+            .map(|plan| session.perform_each(plan))
+            .collect()
     }
 
     /// Lists the host's links and their addresses.

@@ -53,6 +53,18 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Performs all operations, also after one that failed, and returns the
+    /// first error.
+    pub(super) fn perform_each(&mut self, operations: &[Operation]) -> Result<(), NetworkError> {
+        let mut outcome = Ok(());
+        for operation in operations {
+            let result = self.perform(std::slice::from_ref(operation));
+            outcome = outcome.and(result);
+        }
+
+        outcome
+    }
+
     fn at_host(&mut self, batch: &[Operation]) -> Result<(), Refusal> {
         let ipv6 = self.kernel.ipv6;
         let mut host = match self.host.take() {
@@ -61,6 +73,7 @@ impl<'a> Session<'a> {
         };
 
         let mut pending = Pending::default();
+        let mut pairs = Vec::new();
         for (n, operation) in batch.iter().enumerate() {
             match operation {
                 Operation::CreateBridge { bridge, network } => {
@@ -70,7 +83,16 @@ impl<'a> Session<'a> {
                 Operation::RepairBridge { bridge, network } => {
                     pending.push(n, messages::set_up_bridge(bridge, network, ipv6));
                 }
-                Operation::DeleteLink { link } => pending.push(n, [messages::delete_link(link)]),
+                Operation::DeleteBridge { bridge } => {
+                    pending.push(n, [messages::delete_link(bridge)]);
+                }
+                Operation::DeletePair { host_end, .. } => {
+                    pairs.push(host_end);
+                    // The last of them in a row deletes them all.
+                    if !matches!(batch.get(n + 1), Some(Operation::DeletePair { .. })) {
+                        pending.push(n, messages::delete_links(&std::mem::take(&mut pairs)));
+                    }
+                }
                 // These name the bridge by its index, which it has by now or
                 // gets from an operation before them.
                 Operation::AddAddress { bridge, address } => {
@@ -159,7 +181,7 @@ struct Pending {
 }
 
 impl Pending {
-    fn push<const N: usize>(&mut self, operation: usize, requests: [Request; N]) {
+    fn push(&mut self, operation: usize, requests: impl IntoIterator<Item = Request>) {
         self.requests.extend(requests);
         self.operations.resize(self.requests.len(), operation);
     }

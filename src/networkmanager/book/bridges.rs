@@ -16,7 +16,7 @@ pub(in crate::networkmanager) struct NetworkPlan {
 impl NetworkPlan {
     /// Whether nothing is left of the network after it.
     pub(in crate::networkmanager) fn deletes(&self) -> bool {
-        matches!(self.operations[..], [Operation::DeleteLink { .. }])
+        matches!(self.operations[..], [Operation::DeleteBridge { .. }])
     }
 
     /// Whether it makes a bridge that was not there.
@@ -86,8 +86,8 @@ impl Book {
             return if kept {
                 Vec::new()
             } else {
-                vec![Operation::DeleteLink {
-                    link: bridge.clone(),
+                vec![Operation::DeleteBridge {
+                    bridge: bridge.clone(),
                 }]
             };
         }
@@ -142,7 +142,9 @@ impl Book {
             .filter(|(_, network)| !self.networks.contains_key(network))
             .map(|(name, network)| NetworkPlan {
                 network,
-                operations: vec![Operation::DeleteLink { link: name.clone() }],
+                operations: vec![Operation::DeleteBridge {
+                    bridge: name.clone(),
+                }],
             })
             .collect()
     }

@@ -5,6 +5,8 @@
 //! last instance has gone.
 
 mod bridges;
+#[cfg(test)]
+mod property_tests;
 mod wanted;
 
 use std::collections::BTreeMap;

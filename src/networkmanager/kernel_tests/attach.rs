@@ -232,8 +232,8 @@ fn attach_that_fails_at_its_last_operation_leaves_nothing() {
         let networks = &manager.networks;
         networks.update(vec![network("provider", [10, 1, 0])]).await;
         networks.alive().await.unwrap();
-        machine.apply(Operation::DeleteLink {
-            link: "br-provider".into(),
+        machine.apply(Operation::DeleteBridge {
+            bridge: "br-provider".into(),
         });
         let before = machine.inventory();
 

@@ -234,8 +234,8 @@ fn bridge_that_somebody_deleted_comes_back_with_its_instances() {
             .attach(request(id(2), "provider", B))
             .await
             .unwrap();
-        machine.apply(Operation::DeleteLink {
-            link: "br-provider".into(),
+        machine.apply(Operation::DeleteBridge {
+            bridge: "br-provider".into(),
         });
 
         networks.update(list).await;

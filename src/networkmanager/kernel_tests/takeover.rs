@@ -71,8 +71,8 @@ fn networks_come_back_after_a_reboot() {
     on_own_machine(async |machine| {
         left_running(&machine).await;
         let before = machine.links().links["br-provider"].addresses.clone();
-        machine.apply(Operation::DeleteLink {
-            link: "br-provider".into(),
+        machine.apply(Operation::DeleteBridge {
+            bridge: "br-provider".into(),
         });
 
         machine.start().await;
@@ -88,8 +88,9 @@ fn networks_come_back_after_a_reboot() {
 fn instance_without_link_is_not_taken_over() {
     on_own_machine(async |machine| {
         left_running(&machine).await;
-        machine.apply(Operation::DeleteLink {
-            link: names::host_end(id(1)),
+        machine.apply(Operation::DeletePair {
+            instance: id(1),
+            host_end: names::host_end(id(1)),
         });
 
         let refusal = refusal(&machine).await;
@@ -103,8 +104,8 @@ fn instance_without_link_is_not_taken_over() {
 fn instance_that_is_not_connected_to_its_bridge_is_not_taken_over() {
     on_own_machine(async |machine| {
         left_running(&machine).await;
-        machine.apply(Operation::DeleteLink {
-            link: "br-provider".into(),
+        machine.apply(Operation::DeleteBridge {
+            bridge: "br-provider".into(),
         });
 
         let refusal = refusal(&machine).await;
