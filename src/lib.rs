@@ -9,14 +9,11 @@
 //! - [`config`]: the configuration file
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
-//! - `layermanager`: services and layers on disk
+//! - [`layermanager`]: services and layers on disk
 //! - [`networkmanager`]: bridges, namespaces, addresses
-//! - `resourcemanager`: what the node has and uses
+//! - [`resourcemanager`]: what the node has and uses
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
-//! - `networkmanager`: bridges, namespaces, addresses
-//! - [`resourcemanager`]: what the node has and uses
-//! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
 
 pub mod cmclient;
