@@ -5,7 +5,7 @@
 //! - [`player`]: the one owner of what goes on, with [`links`] (streams) and
 //!   [`known`] (what SM has told)
 //! - [`script`], [`state_file`] with [`package_source`]: what people write
-//! - [`event`], [`print`], [`text`]: what they read
+//! - [`event`], [`mod@print`], [`text`]: what they read
 
 mod certs;
 mod cm;
