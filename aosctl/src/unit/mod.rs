@@ -97,7 +97,8 @@ async fn serve(args: RunArgs, format: Format) -> anyhow::Result<u8> {
     })
     .await?;
     read_stdin(orders);
-    Ok(game.play().await?.unwrap_or(DONE))
+    let end = game.play().await?;
+    Ok(end.unwrap_or(game.player.code()))
 }
 
 /// Sends one desired state and waits for its status.
