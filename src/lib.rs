@@ -14,9 +14,13 @@
 //! - [`resourcemanager`]: what the node has and uses
 //! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
+//! - [`arguments`], [`telemetry`], [`supervisor`]: command line, log, systemd
 
+pub mod arguments;
 pub mod config;
 pub mod launcher;
 pub mod model;
 pub mod resourcemanager;
 pub mod storage;
+pub mod supervisor;
+pub mod telemetry;
