@@ -9,17 +9,23 @@
 //! - [`config`]: the configuration file
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
-//! - `layermanager`: services and layers on disk
-//! - `networkmanager`: bridges, namespaces, addresses
+//! - [`layermanager`]: services and layers on disk
+//! - [`networkmanager`]: bridges, namespaces, addresses
 //! - [`resourcemanager`]: what the node has and uses
-//! - `iamclient`, `cmclient`: the peers
+//! - [`iamclient`], [`cmclient`]: the peers
+//! - [`peer`]: how a peer is reached
 //! - `dispatch`, `app`: join the ends
 //! - [`arguments`], [`telemetry`], [`supervisor`]: command line, log, systemd
 
 pub mod arguments;
+pub mod cmclient;
 pub mod config;
+pub mod iamclient;
 pub mod launcher;
+pub mod layermanager;
 pub mod model;
+pub mod networkmanager;
+pub mod peer;
 pub mod resourcemanager;
 pub mod storage;
 pub mod supervisor;

@@ -34,6 +34,7 @@ CREATE TABLE services (
     gid INTEGER NOT NULL,
     path TEXT NOT NULL,
     manifest_digest TEXT NOT NULL,
+    package_digest TEXT,
     size INTEGER NOT NULL,
     cached_since INTEGER,
     PRIMARY KEY (id, aos_version)

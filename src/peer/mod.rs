@@ -1,0 +1,19 @@
+//! How a peer of the unit is reached: TLS, keep-alive, back-off, and one line
+//! in the log for each new trouble.
+//!
+//! Shared by the clients of IAM and CM. Every connection is TLS, verified
+//! against the root certificate of the configuration; the files are read again
+//! for each connection, so that renewed ones need no restart.
+
+mod backoff;
+mod dialer;
+mod refusal;
+mod troubles;
+
+pub use backoff::Backoff;
+pub use dialer::{Dialer, PeerError};
+pub use refusal::Refusal;
+pub use troubles::Troubles;
+
+/// Largest message in each direction, in bytes. The peers refuse larger ones.
+pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
