@@ -15,7 +15,9 @@
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
 //! - `dispatch`, `app`: join the ends
+//! - [`arguments`], [`telemetry`], [`supervisor`]: command line, log, systemd
 
+pub mod arguments;
 pub mod cmclient;
 pub mod config;
 pub mod iamclient;
@@ -26,3 +28,5 @@ pub mod networkmanager;
 pub mod peer;
 pub mod resourcemanager;
 pub mod storage;
+pub mod supervisor;
+pub mod telemetry;
