@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, DigestError};
+use crate::image_config::null_is_default;
 
 /// Name of the manifest in a service package.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -88,6 +89,7 @@ pub struct ManifestFile {
     /// The image configuration.
     pub config: Descriptor,
     /// The service's own root filesystem, then shared layers, the top first.
+    #[serde(deserialize_with = "null_is_default")]
     pub layers: Vec<Descriptor>,
     /// The service configuration.
     #[serde(skip_serializing_if = "Option::is_none")]

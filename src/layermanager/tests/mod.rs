@@ -1,0 +1,6 @@
+mod hostile;
+mod install;
+mod lifecycle;
+mod privileged;
+mod support;
+mod unpacking;
