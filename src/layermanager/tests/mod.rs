@@ -1,3 +1,5 @@
+mod damaged;
+mod ground;
 mod hostile;
 mod install;
 mod lifecycle;
