@@ -108,13 +108,8 @@ impl Unit {
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
         let content = Content::start(content_settings(config), database.clone()).await?;
 
-        let (host, units) = LinuxHost::new(
-            host_settings,
-            content,
-            networks.clone(),
-            iam.clone(),
-        )
-        .await?;
+        let (host, units) =
+            LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
         let (launcher, launcher_task) =
             LauncherTask::start(Arc::new(host), database.clone(), units).await?;
         tasks.spawn(named("launcher", launcher_task.run()));

@@ -60,7 +60,9 @@ fn unsettled(generation: u64, instances: Vec<InstanceReport>) -> RunStatus {
 
 /// All that is to be told; an outbox that never comes to rest is cut off.
 fn drain(outbox: &mut Outbox) -> Vec<State> {
-    std::iter::from_fn(|| outbox.next_state()).take(100).collect()
+    std::iter::from_fn(|| outbox.next_state())
+        .take(100)
+        .collect()
 }
 
 /// An outbox whose CM knows the given state.
