@@ -9,16 +9,15 @@
 //! - [`config`]: the configuration file
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
-//! - `layermanager`: services and layers on disk
+//! - [`layermanager`]: services and layers on disk
 //! - [`networkmanager`]: bridges, namespaces, addresses
-//! - `resourcemanager`: what the node has and uses
+//! - [`resourcemanager`]: what the node has and uses
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
-//! - `networkmanager`: bridges, namespaces, addresses
-//! - [`resourcemanager`]: what the node has and uses
-//! - `iamclient`, `cmclient`: the peers
 //! - `dispatch`, `app`: join the ends
+//! - [`arguments`], [`telemetry`], [`supervisor`]: command line, log, systemd
 
+pub mod arguments;
 pub mod cmclient;
 pub mod config;
 pub mod iamclient;
@@ -29,3 +28,5 @@ pub mod networkmanager;
 pub mod peer;
 pub mod resourcemanager;
 pub mod storage;
+pub mod supervisor;
+pub mod telemetry;

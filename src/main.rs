@@ -1,2 +1,60 @@
-//! Daemon.
-fn main() {}
+//! The daemon.
+
+use std::process::ExitCode;
+
+use aos_servicemanager::arguments::{self, Command, HELP, Settings};
+use aos_servicemanager::config::Config;
+use aos_servicemanager::model::Chain;
+use aos_servicemanager::telemetry;
+use tokio::runtime::{Builder, Runtime};
+use tracing::{info, warn};
+
+/// Exit status for a command line that cannot be used.
+const USAGE: u8 = 2;
+
+/// The work is waiting for others: two workers are enough for any device.
+const WORKERS: usize = 2;
+
+/// Bytes. Half of the default; nothing recurses deeply.
+const STACK: usize = 1 << 20;
+
+fn main() -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => print!("{HELP}"),
+        Ok(Command::Version) => println!("Version: {}", env!("CARGO_PKG_VERSION")),
+        Ok(Command::Run(settings) | Command::Reset(settings)) => {
+            if let Err(error) = run(&settings) {
+                eprintln!("aos_servicemanager: {}", Chain(&*error));
+                return ExitCode::FAILURE;
+            }
+        }
+        Err(error) => {
+            eprintln!("aos_servicemanager: {error}");
+            return ExitCode::from(USAGE);
+        }
+    }
+
+    ExitCode::SUCCESS
+}
+
+fn run(settings: &Settings) -> anyhow::Result<()> {
+    let (config, warnings) = Config::load(&settings.config)?;
+    telemetry::init(settings.level, settings.journal)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+
+    let _runtime = runtime()?;
+    info!(working_dir = %config.working_dir.display(), "configuration is sound");
+
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_stack_size(STACK)
+        .thread_name("worker")
+        .enable_all()
+        .build()
+}

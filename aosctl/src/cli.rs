@@ -181,7 +181,7 @@ pub(crate) struct RunArgs {
     /// of them still decides the exit code
     #[arg(long)]
     pub(crate) keep_going: bool,
-    /// How long a command waits when it does not say [seconds]
+    /// How long a command waits when it does not say
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     pub(crate) timeout: Duration,
 }
@@ -206,7 +206,7 @@ pub(crate) struct StopArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Patience {
-    /// How long to wait for SM and its status [seconds]
+    /// How long to wait for SM and its status
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     pub(crate) timeout: Duration,
     /// Print the events on the way to stderr

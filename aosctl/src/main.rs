@@ -5,7 +5,7 @@
 //! - [`cli`]: the command line
 //! - [`pack`]: `aosctl pack`
 //! - [`package_file`]: facts about packages that exist
-//! - [`unit`]: `aosctl unit`
+//! - [`mod@unit`]: `aosctl unit`
 //! - [`wire`]: the generated wire types
 
 mod cli;

@@ -7,15 +7,21 @@
 //! the outcomes back as events.
 
 mod content;
+mod env;
 mod event;
 mod executor;
 mod host;
 mod instance;
+mod mounted;
 mod plan;
 mod report;
+mod rootfs;
+mod rootfs_plan;
 mod slot;
+mod spec;
 mod state;
 mod store;
+mod systemd;
 mod task;
 
 #[cfg(test)]

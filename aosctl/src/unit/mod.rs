@@ -5,7 +5,7 @@
 //! - [`player`]: the one owner of what goes on, with [`links`] (streams) and
 //!   [`known`] (what SM has told)
 //! - [`script`], [`state_file`] with [`package_source`]: what people write
-//! - [`event`], [`print`], [`text`]: what they read
+//! - [`event`], [`mod@print`], [`text`]: what they read
 
 mod certs;
 mod cm;
@@ -97,7 +97,8 @@ async fn serve(args: RunArgs, format: Format) -> anyhow::Result<u8> {
     })
     .await?;
     read_stdin(orders);
-    Ok(game.play().await?.unwrap_or(DONE))
+    let end = game.play().await?;
+    Ok(end.unwrap_or(game.player.code()))
 }
 
 /// Sends one desired state and waits for its status.

@@ -136,6 +136,11 @@ impl Player {
         }
     }
 
+    /// The exit code as it stands.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
     /// What SM has told so far.
     pub(crate) fn known(&self) -> &Known {
         &self.known

@@ -339,7 +339,10 @@ async fn peer_without_certificate_reaches_the_public_server_alone() {
         .domain_name("localhost");
     let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
     let protected = endpoint.tls_config(tls).unwrap().connect_lazy();
-    let request = RegisterInstanceRequest::default();
+    let request = RegisterInstanceRequest {
+        instance: Some(IamIdent::default()),
+        ..RegisterInstanceRequest::default()
+    };
 
     let result = IamPermissionsServiceClient::new(protected)
         .register_instance(request)
