@@ -1,17 +1,14 @@
-//! Packages that are not what they should be, and runtimes.
-
-use serde_json::json;
+//! Packages that are not what they should be, and what becomes of them.
 
 #[expect(dead_code, reason = "each file of tests uses a part of it")]
 mod device;
 
-use device::lab::{Device, PATIENCE, UNIT_DIR, WORKING_DIR};
-use device::service::{Layer, PackedService, Service};
-use device::state::{State, Status, address, status_of};
+use device::lab::{Device, UNIT_DIR, WORKING_DIR};
+use device::service::{Layer, PackedService, Service, beside_a_good_one};
+use device::state::{State, Status, address, assert_reasons, status_of};
 use device::unit::Unit;
 
 const HOSTILE: &str = include_str!("fixtures/hostile.py");
-const SLOW_RUNTIME: &str = include_str!("fixtures/slow_runtime.sh");
 
 /// Files that no package may touch, read or replace.
 const WATCHED: &str = "/etc /etc/shadow /etc/passwd /etc/victim /root /usr /var/aos";
@@ -23,28 +20,6 @@ fn make_hostile_packages(device: &Device) {
 
 fn hostile(name: &str) -> PackedService {
     PackedService::new(name, 1, &format!("hostile/{name}.tar"))
-}
-
-/// One good service and these, each with an instance.
-fn beside_a_good_one(device: &Device, services: &[PackedService]) -> State {
-    let good = Service::sleeper("good").pack(device);
-    let numbered = services.iter().zip(20..);
-    numbered.fold(State::new().with(&good, 10), |state, (service, host)| state.with(service, host))
-}
-
-/// Checks the reason of each failure, and says all that is wrong with them.
-fn assert_reasons(statuses: &[Status], expected: &[(&str, &[&str])]) {
-    assert!(status_of(statuses, "good").is_active(), "{statuses:#?}");
-    let mut wrong = Vec::new();
-    for (service, words) in expected {
-        let status = status_of(statuses, service);
-        let reason = status.error.as_ref().map_or("", |error| error.0.as_str());
-        let is_told = words.iter().any(|word| reason.to_lowercase().contains(word));
-        if status.run_state != "failed" || !is_told {
-            wrong.push(format!("{service}: {} `{reason}`, not {words:?}", status.run_state));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -82,8 +57,20 @@ fn damaged_package_is_the_error_of_its_instances_alone() {
             ("bad-sha512", &["digest", "sha3-512", "checksum"]),
             ("bad-size", &["size", "bytes"]),
             ("absent", &["no such file"]),
-            ("truncated", &["truncated", "unexpected end", "incomplete", "ends"]),
-            ("truncated-gzip", &["truncated", "unexpected end", "incomplete", "ends", "corrupt"]),
+            (
+                "truncated",
+                &["truncated", "unexpected end", "incomplete", "ends"],
+            ),
+            (
+                "truncated-gzip",
+                &[
+                    "truncated",
+                    "unexpected end",
+                    "incomplete",
+                    "ends",
+                    "corrupt",
+                ],
+            ),
             ("bad-blob", &["digest"]),
             ("no-manifest", &["manifest.json"]),
             ("text", &["archive", "tar", "header", "manifest"]),
@@ -93,7 +80,14 @@ fn damaged_package_is_the_error_of_its_instances_alone() {
     // Nothing half-done stays.
     let installed = device.sh(&format!("ls {WORKING_DIR}/services | wc -l"));
     assert_eq!(installed, "1");
-    assert_eq!(device.sh(&format!("ls -A {WORKING_DIR}/download {WORKING_DIR}/extract | grep -v : || true")).trim(), "");
+    assert_eq!(
+        device
+            .sh(&format!(
+                "ls -A {WORKING_DIR}/download {WORKING_DIR}/extract | grep -v : || true"
+            ))
+            .trim(),
+        ""
+    );
 }
 
 #[test]
@@ -105,8 +99,13 @@ fn no_entry_of_a_package_leaves_its_root() {
     device.sh("chown 0:42 /etc/victim && chmod 640 /etc/victim");
     let look = format!("stat -c '%n %u:%g %a %Y %s' {WATCHED}; ls -A /etc; cat /etc/victim");
     let before = device.sh(&look);
-    let refused =
-        ["by-name", "by-link", "by-relative-link", "by-hard-link", "by-hard-link-up"];
+    let refused = [
+        "by-name",
+        "by-link",
+        "by-relative-link",
+        "by-hard-link",
+        "by-hard-link-up",
+    ];
     let mut services: Vec<_> = refused.iter().map(|name| hostile(name)).collect();
     services.push(hostile("by-absolute-name"));
     device.start_sm();
@@ -119,10 +118,19 @@ fn no_entry_of_a_package_leaves_its_root() {
     for name in refused {
         let reason = status_of(&statuses, name).reason();
         // The entry is named, so that the maker of the package finds it.
-        let entry = if name.starts_with("by-hard") { "inside" } else { name };
+        let entry = if name.starts_with("by-hard") {
+            "inside"
+        } else {
+            name
+        };
         assert!(reason.contains(entry), "{name}: {reason}");
     }
-    assert_eq!(device.sh(&format!("find {WORKING_DIR} -name 'by-*' -newer /etc/victim | grep -v by-absolute-name || true")), "");
+    assert_eq!(
+        device.sh(&format!(
+            "find {WORKING_DIR} -name 'by-*' -newer /etc/victim | grep -v by-absolute-name || true"
+        )),
+        ""
+    );
 }
 
 #[test]
@@ -151,15 +159,29 @@ fn links_of_an_image_to_the_host_show_and_change_nothing_of_it() {
     }
     // Without /usr and /bin it has no shell: it is not that of the host.
     status_of(&statuses, "usr-is-etc").reason();
-    for path in ["/x", "/etc/shadow", "/host/shadow", "/host/victim", "/etc/victim"] {
+    for path in [
+        "/x",
+        "/etc/shadow",
+        "/host/shadow",
+        "/host/victim",
+        "/etc/victim",
+    ] {
         let url = format!("http://{}:8080/read?path={path}", address(30));
         let answer = device.fetch_patiently(&url);
         assert!(answer.starts_with("error"), "{path}: {answer}");
     }
     // What is linked from inside a root is not what is given to the group.
-    for instance in device.instances().iter().filter(|instance| instance.main_pid != 0) {
+    for instance in device
+        .instances()
+        .iter()
+        .filter(|instance| instance.main_pid != 0)
+    {
         let etc = device.sh(&format!("ls -A /proc/{}/root/etc/", instance.main_pid));
-        assert!(!etc.contains("shadow") && !etc.contains("victim"), "{}: {etc}", instance.name);
+        assert!(
+            !etc.contains("shadow") && !etc.contains("victim"),
+            "{}: {etc}",
+            instance.name
+        );
     }
 }
 
@@ -175,7 +197,9 @@ fn special_files_are_left_out_and_setuid_bits_cleared() {
 
     assert!(statuses.iter().all(Status::is_active), "{statuses:#?}");
     let pid = device.instance("devices", 0).main_pid;
-    let root = device.sh(&format!("cd /proc/{pid}/root && ls -d disk pipe setuid 2>/dev/null; stat -c %a setuid"));
+    let root = device.sh(&format!(
+        "cd /proc/{pid}/root && ls -d disk pipe setuid 2>/dev/null; stat -c %a setuid"
+    ));
     assert_eq!(root, "setuid\n755");
 }
 
@@ -185,7 +209,9 @@ fn missing_layer_is_named_and_found_when_it_comes() {
     let device = Device::up();
     device.start_sm();
     let mut unit = Unit::start(&device);
-    let layer = Layer::new("data").file("data/page", "of the layer").pack(&device);
+    let layer = Layer::new("data")
+        .file("data/page", "of the layer")
+        .pack(&device);
     let needy = Service::probe("needy").layer(&layer).pack(&device);
     let state = beside_a_good_one(&device, std::slice::from_ref(&needy));
 
@@ -193,7 +219,10 @@ fn missing_layer_is_named_and_found_when_it_comes() {
     assert!(status_of(&statuses, "good").is_active(), "{statuses:#?}");
     let reason = status_of(&statuses, "needy").reason();
     let digest = layer.digest.trim_start_matches("sha256:");
-    assert!(reason.contains("layer") && reason.contains(digest), "{reason}");
+    assert!(
+        reason.contains("layer") && reason.contains(digest),
+        "{reason}"
+    );
     let good = device.instance("good", 0);
 
     unit.run_well(&state.layer(&layer));
@@ -212,11 +241,18 @@ fn update_that_cannot_be_installed_leaves_the_old_version_running() {
     let old = Service::sleeper("app").pack(&device);
     unit.run_well(&State::new().with(&old, 10));
     let before = device.instance("app", 0);
-    let new = Service::sleeper("app").version(2).pack(&device).told("sha3_512", "11".repeat(64));
+    let new = Service::sleeper("app")
+        .version(2)
+        .pack(&device)
+        .told("sha3_512", "11".repeat(64));
 
     let statuses = unit.run(&State::new().with(&new, 10));
     let failed = status_of(&statuses, "app");
-    assert_eq!((failed.version, failed.run_state.as_str()), (2, "failed"), "{failed:?}");
+    assert_eq!(
+        (failed.version, failed.run_state.as_str()),
+        (2, "failed"),
+        "{failed:?}"
+    );
     let kept = unit.wait_told("the old version", Status::is_active);
     assert_eq!(kept.version, 1);
     assert_eq!(device.instance("app", 0), before);
@@ -247,74 +283,12 @@ fn service_that_comes_back_is_taken_from_the_cache() {
     );
     let facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
     device.sh(&format!("rm {UNIT_DIR}/app-1.tar {path}"));
-    let gone = app.told("size", facts[0].clone()).told("sha3_256", facts[1].clone()).told("sha3_512", facts[2].clone());
+    let gone = app
+        .told("size", facts[0].clone())
+        .told("sha3_256", facts[1].clone())
+        .told("sha3_512", facts[2].clone());
 
     unit.run_well(&State::new().with(&gone, 10));
 
     assert_eq!(device.processes().len(), 1);
-}
-
-#[test]
-#[ignore = "needs root: run ci/test.sh"]
-fn without_a_runtime_instances_are_failed_and_say_so() {
-    let device = Device::up();
-    device.sm_drop_in("[Service]\nEnvironment=PATH=/nowhere\n");
-    device.start_sm();
-    let mut unit = Unit::start(&device);
-
-    let statuses = unit.run(&State::new().with(&Service::sleeper("a").pack(&device), 10));
-
-    let reason = status_of(&statuses, "a").reason();
-    assert!(reason.contains("runc") && reason.contains("crun"), "{reason}");
-    // It is back to normal as soon as there is one.
-    device.sh(&format!("ln -s /usr/bin/runc {WORKING_DIR}/runc"));
-    unit.run_well(&State::new().with(&Service::sleeper("a").pack(&device), 10));
-}
-
-#[test]
-#[ignore = "needs root: run ci/test.sh"]
-fn slow_runtime_only_takes_longer() {
-    let device = Device::up();
-    device.write(&format!("{WORKING_DIR}/runc"), SLOW_RUNTIME);
-    device.write(&format!("{WORKING_DIR}/crun"), SLOW_RUNTIME);
-    device.sh(&format!("chmod 755 {WORKING_DIR}/runc {WORKING_DIR}/crun"));
-    device.start_sm();
-    let mut unit = Unit::start(&device);
-    let broken = Service::shell("broken", "exit 9").pack(&device);
-    let state = beside_a_good_one(&device, &[broken]);
-
-    unit.send(&state);
-    let sent = { unit.command("get-node-monitoring"); unit.wait_sent("get_node_monitoring") };
-    let answer = unit.wait_for("monitoring", PATIENCE, |event| device::unit::is(event, "node_monitoring"));
-    let statuses = unit.wait_status(PATIENCE * 2);
-
-    assert!(device::unit::millis(&answer) - device::unit::millis(&sent) < 1000.0);
-    assert_reasons(&statuses, &[("broken", &["9"])]);
-    unit.send(&State::default());
-    assert_eq!(unit.wait_status(PATIENCE * 2), []);
-    device.assert_clean();
-}
-
-#[test]
-#[ignore = "needs root: run ci/test.sh"]
-fn service_that_asks_for_the_impossible_is_failed_alone() {
-    let device = Device::up();
-    device.start_sm();
-    let mut unit = Unit::start(&device);
-    let sysctl = Service::sleeper("sysctl").config(json!({"sysctl": {"kernel.panic": "1"}}));
-    let interval =
-        Service::sleeper("interval").config(json!({"runParameters": {"startInterval": "soon"}}));
-    let device_wish = Service::sleeper("wish").config(json!({"devices": [{"name": "camera0", "permissions": "rw"}]}));
-    let services = [sysctl, interval, device_wish].map(|service| service.pack(&device));
-
-    let statuses = unit.run(&beside_a_good_one(&device, &services));
-
-    assert_reasons(
-        &statuses,
-        &[
-            ("sysctl", &["kernel.panic"]),
-            ("interval", &["startinterval"]),
-            ("wish", &["camera0"]),
-        ],
-    );
 }

@@ -38,11 +38,18 @@ fn first_words_to_cm_are_the_node_and_all_instances() {
     let node = unit.wait_registered();
     let statuses = unit.wait_status(PATIENCE);
 
-    assert_eq!((&node["node_id"], &node["node_type"]), (&"main".into(), &"main-type".into()));
+    assert_eq!(
+        (&node["node_id"], &node["node_type"]),
+        (&"main".into(), &"main-type".into())
+    );
     assert_eq!(node["num_cpus"].to_string(), device.sh("nproc"));
     assert_eq!(node["partitions"][0]["name"], "var");
     assert_eq!(statuses, []);
-    let own: Vec<_> = unit.seen().iter().filter_map(|event| event["event"].as_str()).collect();
+    let own: Vec<_> = unit
+        .seen()
+        .iter()
+        .filter_map(|event| event["event"].as_str())
+        .collect();
     let first = own.iter().position(|name| *name == "node_configuration");
     let second = own.iter().position(|name| *name == "run_instances_status");
     assert!(first < second, "{own:?}");
@@ -88,7 +95,10 @@ fn cut_connection_is_made_again_within_seconds() {
     let told = unit.wait_status(PATIENCE);
 
     assert!(millis(&back) - millis(&cut) < 11_000.0, "{cut} {back}");
-    assert!(told.len() == 1 && told.iter().all(Status::is_active), "{told:?}");
+    assert!(
+        told.len() == 1 && told.iter().all(Status::is_active),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -109,7 +119,10 @@ fn iam_may_go_and_come_back() {
     cm.command("drop");
     let told = wait_present(&mut cm);
 
-    assert!(told.len() == 2 && told.iter().all(Status::is_active), "{told:?}");
+    assert!(
+        told.len() == 2 && told.iter().all(Status::is_active),
+        "{told:?}"
+    );
     assert_eq!(device.processes()[&name("a", 0)], before[&name("a", 0)]);
 }
 
@@ -131,7 +144,10 @@ fn stored_instances_run_without_any_peer() {
     assert_eq!(device.fetch_patiently(&url), "hello from web 0");
     let mut unit = Unit::start(&device);
     let told = wait_present(&mut unit);
-    assert!(told.len() == 1 && told.iter().all(Status::is_active), "{told:?}");
+    assert!(
+        told.len() == 1 && told.iter().all(Status::is_active),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -150,13 +166,24 @@ fn newer_list_takes_effect_during_the_install_of_the_first() {
     let started = wait_until(PATIENCE, "the second list", || {
         let running = device.processes();
         let script = "systemctl show --value --property=ExecMainStartTimestampMonotonic,ActiveState 'aos-service@*'";
-        if running.contains_key(&name("small", 0)) { Ok(device.sh(script)) } else { Err(format!("{running:?}")) }
+        if running.contains_key(&name("small", 0)) {
+            Ok(device.sh(script))
+        } else {
+            Err(format!("{running:?}"))
+        }
     });
     let statuses = unit.wait_status(PATIENCE);
 
     assert_eq!(statuses.len(), 1, "{statuses:#?}");
-    assert!(statuses[0].is_active() && statuses[0].instance == name("small", 0), "{statuses:#?}");
-    let status = unit.seen().iter().rfind(|event| is(event, "run_instances_status")).unwrap();
+    assert!(
+        statuses[0].is_active() && statuses[0].instance == name("small", 0),
+        "{statuses:#?}"
+    );
+    let status = unit
+        .seen()
+        .iter()
+        .rfind(|event| is(event, "run_instances_status"))
+        .unwrap();
     // It counts as started 1.2 s after its start.
     let took = millis(status) - millis(&sent) - 1200.0;
     assert!(took < AT_ONCE, "it took {took} ms; {started}");
@@ -179,9 +206,21 @@ fn requests_are_answered_during_an_install() {
     unit.send(&state);
 
     let requests = [
-        ("check-unit-config 1.0 {\"nodeType\": \"main-type\"}", "check_unit_config", "unit_config_status"),
-        ("get-unit-config-status", "get_unit_config_status", "unit_config_status"),
-        ("get-node-monitoring", "get_node_monitoring", "node_monitoring"),
+        (
+            "check-unit-config 1.0 {\"nodeType\": \"main-type\"}",
+            "check_unit_config",
+            "unit_config_status",
+        ),
+        (
+            "get-unit-config-status",
+            "get_unit_config_status",
+            "unit_config_status",
+        ),
+        (
+            "get-node-monitoring",
+            "get_node_monitoring",
+            "node_monitoring",
+        ),
         (
             r#"override-env [{"service": "big", "vars": [{"id": "v1", "variable": "A=b"}]}]"#,
             "override_env_vars",
@@ -189,8 +228,16 @@ fn requests_are_answered_during_an_install() {
         ),
         ("system-log log1", "system_log_request", "log"),
         ("instance-log log2 big - -", "instance_log_request", "log"),
-        ("crash-log log3 big - -", "instance_crash_log_request", "log"),
-        ("set-unit-config 1.0 {\"nodeType\": \"main-type\"}", "set_unit_config", "unit_config_status"),
+        (
+            "crash-log log3 big - -",
+            "instance_crash_log_request",
+            "log",
+        ),
+        (
+            "set-unit-config 1.0 {\"nodeType\": \"main-type\"}",
+            "set_unit_config",
+            "unit_config_status",
+        ),
     ];
     let mut slow = Vec::new();
     for (command, message, answer) in requests {
@@ -204,7 +251,10 @@ fn requests_are_answered_during_an_install() {
     }
 
     assert!(slow.is_empty(), "{slow:#?}");
-    assert!(!statuses_name(unit.seen(), "big"), "the install was over before the requests");
+    assert!(
+        !statuses_name(unit.seen(), "big"),
+        "the install was over before the requests"
+    );
     let statuses = unit.wait_status(PATIENCE * 2);
     assert!(statuses.iter().all(Status::is_active), "{statuses:#?}");
 }
@@ -231,13 +281,21 @@ fn requests_of_later_features_are_answered_as_promised() {
     let monitoring = ask("get-node-monitoring", "node_monitoring");
 
     assert_ne!(check["error"], "", "{check}");
-    assert_eq!((&status["vendor_version"], &status["error"]), (&"".into(), &"".into()), "{status}");
+    assert_eq!(
+        (&status["vendor_version"], &status["error"]),
+        (&"".into(), &"".into()),
+        "{status}"
+    );
     let filter = &env["env_vars_status"][0];
     assert_eq!(filter["instance"]["service_id"], "s", "{env}");
     assert_eq!(filter["instance"]["instance"], -1, "{env}");
     assert_eq!(filter["vars_status"][0]["var_id"], "v1", "{env}");
     assert_ne!(filter["vars_status"][0]["error"], "", "{env}");
-    assert_eq!((&log["log_id"], &log["part"]), (&"log1".into(), &0.into()), "{log}");
+    assert_eq!(
+        (&log["log_id"], &log["part"]),
+        (&"log1".into(), &0.into()),
+        "{log}"
+    );
     assert_ne!(log["error"], "", "{log}");
     assert!(monitoring.to_string().contains("\"var\""), "{monitoring}");
 }
@@ -252,11 +310,17 @@ fn state_changes_reach_cm_at_once() {
     let pid = device.instance("a", 0).main_pid;
 
     // The time of the kill as the device's clock has it: the events have it too.
-    let killed: f64 = device.sh(&format!("kill -KILL {pid}; date +%s.%N")).parse().unwrap();
+    let killed: f64 = device
+        .sh(&format!("kill -KILL {pid}; date +%s.%N"))
+        .parse()
+        .unwrap();
     unit.wait_told("the crash", |status| !status.is_active());
 
     let event = unit.seen().last().unwrap();
-    let told = device.sh(&format!("date -d '{}' +%s.%N", event["time"].as_str().unwrap()));
+    let told = device.sh(&format!(
+        "date -d '{}' +%s.%N",
+        event["time"].as_str().unwrap()
+    ));
     let told: f64 = told.parse().unwrap();
     // 100 ms is what the contract says; the tests' machine may be busy.
     let took = Duration::from_secs_f64((told - killed).max(0.0));

@@ -42,7 +42,10 @@ fn instances_live_through_a_stop_and_a_start() {
     unit.wait_registered();
     let told = unit.wait_status(PATIENCE);
 
-    assert!(told.len() == 2 && told.iter().all(Status::is_active), "{told:?}");
+    assert!(
+        told.len() == 2 && told.iter().all(Status::is_active),
+        "{told:?}"
+    );
     unit.run_well(&state);
     assert_eq!(device.processes(), before);
     assert_eq!(device.fetch_patiently(&page()), "hello from web 0");
@@ -66,7 +69,10 @@ fn instances_live_through_a_kill_of_the_manager() {
 
     device.wait_sm_active();
     assert_ne!(device.sm_property("MainPID"), manager);
-    assert!(told.len() == 2 && told.iter().all(Status::is_active), "{told:?}");
+    assert!(
+        told.len() == 2 && told.iter().all(Status::is_active),
+        "{told:?}"
+    );
     unit.run_well(&state);
     assert_eq!(device.processes(), before);
     unit.stop_all();
@@ -80,18 +86,26 @@ fn kill_in_the_middle_of_a_run_leaves_no_half_instance() {
     device.start_sm();
     let mut unit = Unit::start(&device);
     let service = Service::sleeper("a").pack(&device);
-    let state = (0..6u8)
-        .fold(State::new().service(&service), |state, i| state.instance("a", i.into(), 10 + i));
+    let state = (0..6u8).fold(State::new().service(&service), |state, i| {
+        state.instance("a", i.into(), 10 + i)
+    });
 
     unit.send(&state);
     wait_until(PATIENCE, "the first unit", || {
-        if device.instances().is_empty() { Err("none") } else { Ok(()) }
+        if device.instances().is_empty() {
+            Err("none")
+        } else {
+            Ok(())
+        }
     });
     device.kill_sm();
     unit.wait_registered();
     let told = unit.wait_status(PATIENCE);
 
-    assert!(told.len() == 6 && told.iter().all(Status::is_active), "{told:?}");
+    assert!(
+        told.len() == 6 && told.iter().all(Status::is_active),
+        "{told:?}"
+    );
     assert_eq!(device.processes().len(), 6);
     unit.stop_all();
     device.assert_clean();
@@ -106,7 +120,10 @@ fn what_ended_while_the_manager_was_away_is_started_again() {
     running_pair(&device, &mut unit);
     let (web, sleeper) = (device.instance("web", 0), device.instance("a", 0));
     device.stop_sm();
-    device.sh(&format!("systemctl stop aos-service@{}.service", sleeper.id));
+    device.sh(&format!(
+        "systemctl stop aos-service@{}.service",
+        sleeper.id
+    ));
 
     device.start_sm();
     unit.wait_registered();
@@ -121,6 +138,7 @@ fn what_ended_while_the_manager_was_away_is_started_again() {
 #[ignore = "needs root: run ci/test.sh"]
 fn unit_notifies_systemd_and_feeds_its_watchdog() {
     let device = Device::up();
+    device.sm_drop_in("[Service]\nWatchdogSec=4\n");
     device.start_sm();
     let _unit = Unit::start(&device);
 
@@ -172,9 +190,10 @@ fn bad_configuration_ends_with_status_1_and_one_line_that_names_all_problems() {
     device.write("/tmp/unused", "");
     device.write("/var/bad.cfg", config.to_string());
 
-    for (file, words) in
-        [("/var/bad.cfg", &["serviceTtlDays", "remoteNode"][..]), ("/var/none.cfg", &["/var/none.cfg"])]
-    {
+    for (file, words) in [
+        ("/var/bad.cfg", &["serviceTtlDays", "remoteNode"][..]),
+        ("/var/none.cfg", &["/var/none.cfg"]),
+    ] {
         let output = device.try_sh(&format!("exec aos_servicemanager -c {file}"));
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = [output.stderr, output.stdout].concat();
@@ -193,7 +212,11 @@ fn reset_is_refused_while_running_and_removes_all_but_storages_and_states() {
     let mut unit = Unit::start(&device);
     let service = Service::sleeper("a").pack(&device);
     let stored = json!({"storage": "kept", "state": "kept.dat"});
-    unit.run_well(&State::new().service(&service).instance_with("a", 0, 10, &stored));
+    unit.run_well(
+        &State::new()
+            .service(&service)
+            .instance_with("a", 0, 10, &stored),
+    );
     let reset = format!("aos_servicemanager -c {CONFIG} -reset");
 
     let refused = device.try_sh(&reset);
@@ -205,7 +228,10 @@ fn reset_is_refused_while_running_and_removes_all_but_storages_and_states() {
 
     device.assert_clean();
     let left = device.sh(&format!("cd {WORKING_DIR} && find services layers *.db* aos_unit.cfg -mindepth 0 2>/dev/null || true"));
-    let left: Vec<_> = left.lines().filter(|path| !matches!(*path, "services" | "layers")).collect();
+    let left: Vec<_> = left
+        .lines()
+        .filter(|path| !matches!(*path, "services" | "layers"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     device.sh("test -d /var/aos/storages/kept && test -f /var/aos/states/kept.dat");
     device.start_sm();
@@ -227,9 +253,17 @@ fn database_of_the_old_release_is_left_untouched() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = [output.stderr, output.stdout].concat();
     let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("servicemanager.db") && said.contains('6'), "{said}");
+    assert!(
+        said.contains("servicemanager.db") && said.contains('6'),
+        "{said}"
+    );
     let after = device.sh(&look);
-    let lock_apart = |text: &str| text.lines().filter(|line| !line.contains("lock")).map(str::to_owned).collect::<Vec<_>>();
+    let lock_apart = |text: &str| {
+        text.lines()
+            .filter(|line| !line.contains("lock"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(lock_apart(&after), lock_apart(&before));
 }
 

@@ -105,7 +105,15 @@ impl Device {
     pub(crate) fn fetch(&self, url: &str) -> Result<String, String> {
         let output = run(Command::new("nsenter")
             .args(["--net", "--target", &self.init])
-            .args(["curl", "--silent", "--show-error", "--fail", "--max-time", "10", url]));
+            .args([
+                "curl",
+                "--silent",
+                "--show-error",
+                "--fail",
+                "--max-time",
+                "10",
+                url,
+            ]));
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         } else {
@@ -122,13 +130,22 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         if thread::panicking() {
-            let output = lab(&["log", &self.name, "--lines=150", "--output=short-precise"]).output();
+            let output =
+                lab(&["log", &self.name, "--lines=150", "--output=short-precise"]).output();
             let log = output.map(|output| output.stdout).unwrap_or_default();
-            eprintln!("--- journal of {}\n{}", self.name, String::from_utf8_lossy(&log));
+            eprintln!(
+                "--- journal of {}\n{}",
+                self.name,
+                String::from_utf8_lossy(&log)
+            );
         }
         let output = lab(&["down", &self.name, "--kill"]).output();
         let is_down = output.as_ref().is_ok_and(|output| output.status.success());
-        assert!(is_down || thread::panicking(), "cannot take {} down: {output:?}", self.name);
+        assert!(
+            is_down || thread::panicking(),
+            "cannot take {} down: {output:?}",
+            self.name
+        );
     }
 }
 
@@ -151,7 +168,10 @@ pub(crate) fn wait_until<T, E: std::fmt::Display>(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the device is looked at from outside")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the device is looked at from outside"
+)]
 fn pause() {
     thread::sleep(POLL);
 }

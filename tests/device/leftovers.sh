@@ -1,3 +1,4 @@
+#!/bin/sh
 # Prints what the device has of instances and networks, one thing a line.
 # Nothing is printed when all has been given back.
 findmnt --raw --noheadings --output TARGET | grep -E '^/(run|var)/aos/|^/run/netns/' | sed 's/^/mount /' || true

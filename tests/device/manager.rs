@@ -46,19 +46,27 @@ impl Device {
 
     /// Kills the service manager at once; systemd may start it again.
     pub(crate) fn kill_sm(&self) {
-        self.sh(&format!("systemctl kill --kill-who=main --signal=KILL {UNIT}"));
+        self.sh(&format!(
+            "systemctl kill --kill-who=main --signal=KILL {UNIT}"
+        ));
     }
 
     /// A property of the service manager's unit.
     pub(crate) fn sm_property(&self, property: &str) -> String {
-        self.sh(&format!("systemctl show --value --property={property} {UNIT}"))
+        self.sh(&format!(
+            "systemctl show --value --property={property} {UNIT}"
+        ))
     }
 
     /// Waits until systemd calls the service manager active.
     pub(crate) fn wait_sm_active(&self) {
         wait_until(PATIENCE, "the service manager to be active", || {
             let state = self.sm_property("ActiveState");
-            if state == "active" { Ok(()) } else { Err(state) }
+            if state == "active" {
+                Ok(())
+            } else {
+                Err(state)
+            }
         });
     }
 
@@ -84,7 +92,9 @@ impl Device {
         let name = name(service, index);
         let instances = self.instances();
         let found = instances.iter().find(|instance| instance.name == name);
-        found.unwrap_or_else(|| panic!("no {name} runs: {instances:#?}")).clone()
+        found
+            .unwrap_or_else(|| panic!("no {name} runs: {instances:#?}"))
+            .clone()
     }
 
     /// Main processes by instance.

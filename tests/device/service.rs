@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::lab::{Device, UNIT_DIR, aosctl, succeed};
-use super::state::{GID, PROVIDER};
+use super::state::{GID, PROVIDER, State};
 
 const SLEEPER: &str = include_str!("../fixtures/sleeper.sh");
 const PROBE: &str = include_str!("../fixtures/probe.py");
@@ -186,8 +186,20 @@ impl Layer {
                 .arg(device.path(UNIT_DIR).join(&file)),
         );
         let facts: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
-        let digest = facts["layer_digest"].as_str().expect("a layer has a digest").to_owned();
+        let digest = facts["layer_digest"]
+            .as_str()
+            .expect("a layer has a digest")
+            .to_owned();
         let entry = json!({"id": self.id, "digest": digest, "package": file});
         PackedLayer { digest, entry }
     }
+}
+
+/// One good service and these, each with an instance.
+pub(crate) fn beside_a_good_one(device: &Device, services: &[PackedService]) -> State {
+    let good = Service::sleeper("good").pack(device);
+    let numbered = services.iter().zip(20..);
+    numbered.fold(State::new().with(&good, 10), |state, (service, host)| {
+        state.with(service, host)
+    })
 }

@@ -87,7 +87,12 @@ impl State {
     pub(crate) fn instance_names(&self) -> Vec<String> {
         let name = |instance: &Value| {
             let text = |key: &str| instance[key].as_str().expect("we wrote it").to_owned();
-            format!("{}/{}/{}", text("service"), text("subject"), instance["index"])
+            format!(
+                "{}/{}/{}",
+                text("service"),
+                text("subject"),
+                instance["index"]
+            )
         };
         let mut names: Vec<_> = self.instances.iter().map(name).collect();
         names.sort();
@@ -145,15 +150,23 @@ impl Status {
         let ident = &value["instance"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut instance = text(&ident["service_id"]);
-        write!(instance, "/{}/{}", text(&ident["subject_id"]), ident["instance"])
-            .expect("writing to a String cannot fail");
+        write!(
+            instance,
+            "/{}/{}",
+            text(&ident["subject_id"]),
+            ident["instance"]
+        )
+        .expect("writing to a String cannot fail");
         let error = value.get("error_info").filter(|error| !error.is_null());
         Self {
             instance,
             version: value["aos_version"].as_u64().unwrap_or_default(),
             run_state: text(&value["run_state"]),
             error: error.map(|error| {
-                (text(&error["message"]), error["exit_code"].as_i64().unwrap_or_default())
+                (
+                    text(&error["message"]),
+                    error["exit_code"].as_i64().unwrap_or_default(),
+                )
             }),
         }
     }
@@ -175,4 +188,24 @@ pub(crate) fn status_of<'a>(statuses: &'a [Status], service: &str) -> &'a Status
     let name = name(service, 0);
     let found = statuses.iter().find(|status| status.instance == name);
     found.unwrap_or_else(|| panic!("nothing told of {name}: {statuses:#?}"))
+}
+
+/// Checks the reason of each failure, and says all that is wrong with them.
+pub(crate) fn assert_reasons(statuses: &[Status], expected: &[(&str, &[&str])]) {
+    assert!(status_of(statuses, "good").is_active(), "{statuses:#?}");
+    let mut wrong = Vec::new();
+    for (service, words) in expected {
+        let status = status_of(statuses, service);
+        let reason = status.error.as_ref().map_or("", |error| error.0.as_str());
+        let is_told = words
+            .iter()
+            .any(|word| reason.to_lowercase().contains(word));
+        if status.run_state != "failed" || !is_told {
+            wrong.push(format!(
+                "{service}: {} `{reason}`, not {words:?}",
+                status.run_state
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

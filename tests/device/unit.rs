@@ -64,8 +64,17 @@ impl<'a> Unit<'a> {
                 }
             }
         });
-        let mut unit = Self { device, pid_file, child, stdin, events, seen: Vec::new() };
-        unit.wait_for("the peers to listen", PATIENCE, |event| is(event, "listening"));
+        let mut unit = Self {
+            device,
+            pid_file,
+            child,
+            stdin,
+            events,
+            seen: Vec::new(),
+        };
+        unit.wait_for("the peers to listen", PATIENCE, |event| {
+            is(event, "listening")
+        });
         unit
     }
 
@@ -92,19 +101,26 @@ impl<'a> Unit<'a> {
             if wanted(&event) {
                 return event;
             }
-            assert!(!is(&event, "failed"), "instead of {what}; {}", self.last_events());
+            assert!(
+                !is(&event, "failed"),
+                "instead of {what}; {}",
+                self.last_events()
+            );
         }
     }
 
     /// Waits until the service manager has registered.
     pub(crate) fn wait_registered(&mut self) -> Value {
-        self.wait_for("registration", PATIENCE, |event| is(event, "node_configuration"))
+        self.wait_for("registration", PATIENCE, |event| {
+            is(event, "node_configuration")
+        })
     }
 
     /// Waits for the next complete status.
     pub(crate) fn wait_status(&mut self, limit: Duration) -> Vec<Status> {
-        let event =
-            self.wait_for("RunInstancesStatus", limit, |event| is(event, "run_instances_status"));
+        let event = self.wait_for("RunInstancesStatus", limit, |event| {
+            is(event, "run_instances_status")
+        });
         Status::all_of(&event)
     }
 
@@ -137,7 +153,10 @@ impl<'a> Unit<'a> {
     pub(crate) fn run(&mut self, state: &State) -> Vec<Status> {
         self.send(state);
         let statuses = self.wait_status(PATIENCE);
-        let mut told: Vec<_> = statuses.iter().map(|status| status.instance.clone()).collect();
+        let mut told: Vec<_> = statuses
+            .iter()
+            .map(|status| status.instance.clone())
+            .collect();
         told.sort();
         assert_eq!(told, state.instance_names(), "{}", self.last_events());
         statuses
@@ -161,7 +180,8 @@ impl<'a> Unit<'a> {
 
     /// The peers die at once.
     pub(crate) fn kill(mut self) {
-        self.device.sh(&format!("kill -KILL $(cat {})", self.pid_file));
+        self.device
+            .sh(&format!("kill -KILL $(cat {})", self.pid_file));
         self.child.wait().expect("it is our child");
     }
 
