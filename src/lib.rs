@@ -6,19 +6,29 @@
 //! In reading order:
 //!
 //! - [`model`]: plain data that components share
-//! - `config`: the configuration file
+//! - [`arguments`], [`config`], [`telemetry`]: command line, file, log
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
-//! - `layermanager`: services and layers on disk
-//! - `networkmanager`: bridges, namespaces, addresses
-//! - `resourcemanager`: what the node has and uses
+//! - [`layermanager`]: services and layers on disk
+//! - [`networkmanager`]: bridges, namespaces, addresses
+//! - [`resourcemanager`]: what the node has and uses
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
-//! - `dispatch`, `app`: join the ends
+//! - [`supervisor`]: systemd's watchdog
+//! - [`dispatch`], [`app`]: join the ends
 
+pub mod app;
+pub mod arguments;
 pub mod cmclient;
+pub mod config;
+pub mod dispatch;
 pub mod iamclient;
 pub mod launcher;
+pub mod layermanager;
 pub mod model;
+pub mod networkmanager;
 pub mod peer;
+pub mod resourcemanager;
 pub mod storage;
+pub mod supervisor;
+pub mod telemetry;

@@ -1,10 +1,25 @@
 //! The package format of AosEdge services and layers.
 //!
-//! - manifest, descriptor and digests: what is in a package
+//! - [`Manifest`], [`LayerDescriptor`], [`Digest`]: what is in a package
 //! - [`ImageConfig`], [`ServiceConfig`]: how its content is run
+//! - [`PackageSums`]: what a package file is recognised by
+//! - [`pack`]: making packages
+//! - [`archive`]: reading the tar archives in them, of unknown origin
 
+pub mod archive;
+mod digest;
 mod image_config;
+mod manifest;
+pub mod pack;
 mod service_config;
+mod sums;
 
+pub use digest::{Algorithm, BlobHasher, Digest, DigestError, hex};
 pub use image_config::{ExecutionConfig, ImageConfig};
+pub use manifest::{
+    Descriptor, LAYER_FILE, LayerDescriptor, MANIFEST_FILE, MEDIA_TYPE_IMAGE_CONFIG,
+    MEDIA_TYPE_LAYER, MEDIA_TYPE_LAYER_GZIP, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_SERVICE_CONFIG,
+    Manifest, ManifestError, ManifestFile, Platform, blob_path,
+};
 pub use service_config::{Quotas, RunParameters, ServiceConfig, ServiceDevice};
+pub use sums::{PackageSums, Sha3Long, Sha3Short};

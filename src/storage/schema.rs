@@ -1,12 +1,23 @@
 //! The schema and its versions.
 //!
-//! Versions 0 to 7 belong to release 7.2.3. A migration is one transaction with
-//! the change of the version, so a power cut leaves the old or the new schema.
+//! Versions 0 to 7 belong to release 7.2.3. A step is one transaction with the
+//! change of the version, so a power cut leaves the old or the new schema.
 
 use rusqlite::{Connection, Transaction};
 
+use super::inspect::{self, Origin};
+
+/// The first version of ours.
+pub(super) const FIRST: u32 = 8;
+
 /// The version that this program works with.
 pub(super) const VERSION: u32 = 8;
+
+/// Changes one version to the next.
+type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
+/// From [`FIRST`] to [`VERSION`].
+const STEPS: [Step; (VERSION - FIRST) as usize] = [];
 
 /// Creates the tables of version 8.
 const CREATE: &str = "
@@ -23,6 +34,7 @@ CREATE TABLE services (
     gid INTEGER NOT NULL,
     path TEXT NOT NULL,
     manifest_digest TEXT NOT NULL,
+    package_digest TEXT,
     size INTEGER NOT NULL,
     cached_since INTEGER,
     PRIMARY KEY (id, aos_version)
@@ -58,25 +70,103 @@ CREATE TABLE traffic (
 ) STRICT;
 ";
 
-/// Brings an empty database to [`VERSION`].
-pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Makes the tables of an empty database, or brings a database of an older
+/// version of ours to [`VERSION`].
+pub(super) fn bring_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    advance(connection, &STEPS)
+}
+
+fn advance(connection: &mut Connection, steps: &[Step]) -> rusqlite::Result<()> {
+    let version = match inspect::origin(connection)? {
+        Origin::Ours(version) => version,
+        Origin::Empty => {
+            apply(connection, FIRST, |transaction| {
+                transaction.execute_batch(CREATE)
+            })?;
+            FIRST.into()
+        }
+        // Ruled out when the file was looked at.
+        Origin::Foreign(_) | Origin::Damaged => return Err(rusqlite::Error::InvalidQuery),
+    };
+
+    for (version, step) in (FIRST + 1..)
+        .zip(steps)
+        .skip_while(|(to, _)| i64::from(*to) <= version)
+    {
+        apply(connection, version, step)?;
+    }
+
+    Ok(())
+}
+
+fn apply(
+    connection: &mut Connection,
+    version: u32,
+    step: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    transaction.execute_batch(CREATE)?;
-    set_version(&transaction)?;
+    step(&transaction)?;
+    inspect::mark(&transaction, version)?;
     transaction.commit()
 }
 
-/// Writes the version where release 7.2.3 keeps its own, so that each release
-/// recognises the other's file.
-fn set_version(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.execute_batch(
-        "CREATE TABLE IF NOT EXISTS schema_migrations (version uint64, dirty bool);
-         DELETE FROM schema_migrations;",
-    )?;
-    transaction.execute(
-        "INSERT INTO schema_migrations (version, dirty) VALUES (?1, false)",
-        [VERSION],
-    )?;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    Ok(())
+    const FAILS: Step = |transaction| {
+        transaction.execute_batch("CREATE TABLE half (a); INSERT INTO nothing VALUES (1);")
+    };
+    const ADDS: Step = |transaction| transaction.execute_batch("CREATE TABLE added (a);");
+    const FILLS: Step = |transaction| transaction.execute_batch("INSERT INTO added VALUES (1);");
+
+    fn created() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        advance(&mut connection, &[]).unwrap();
+        connection
+    }
+
+    #[test]
+    fn empty_database_gets_all_tables_and_the_version() {
+        let connection = created();
+
+        assert_eq!(inspect::origin(&connection).unwrap(), Origin::Ours(8));
+        for table in [
+            "config",
+            "services",
+            "layers",
+            "instances",
+            "networks",
+            "traffic",
+        ] {
+            assert!(connection.table_exists(None, table).unwrap(), "{table}");
+        }
+    }
+
+    #[test]
+    fn steps_run_once_and_in_order() {
+        let mut connection = created();
+
+        advance(&mut connection, &[ADDS]).unwrap();
+        advance(&mut connection, &[ADDS, FILLS]).unwrap();
+        advance(&mut connection, &[ADDS, FILLS]).unwrap();
+
+        assert_eq!(inspect::origin(&connection).unwrap(), Origin::Ours(10));
+        let rows: i64 = connection
+            .query_row("SELECT count(*) FROM added", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn failed_step_leaves_the_schema_and_version_before_it() {
+        let mut connection = created();
+
+        let outcome = advance(&mut connection, &[ADDS, FAILS]);
+
+        assert!(outcome.is_err());
+        assert_eq!(inspect::origin(&connection).unwrap(), Origin::Ours(9));
+        assert!(connection.table_exists(None, "added").unwrap());
+        assert!(!connection.table_exists(None, "half").unwrap());
+    }
 }

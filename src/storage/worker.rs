@@ -54,6 +54,10 @@ impl Database {
 
     /// Runs `work` on the owner thread. Several statements that belong together
     /// go in one transaction, opened by `work`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, and [`StorageError::Closed`] after the thread's end.
     pub async fn call<T, F>(&self, work: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
@@ -70,5 +74,60 @@ impl Database {
             .await
             .map_err(|_| StorageError::Closed)?;
         outcome.await.map_err(|_| StorageError::Closed)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn thousand_parallel_calls_all_take_effect() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = Database::open(&directory.path().join("sm.db")).unwrap();
+        let database = opened.database;
+        let add = |database: Database| async move {
+            database
+                .call(|connection| {
+                    connection.execute(
+                        "INSERT INTO traffic VALUES ('all', 0, 1)
+                         ON CONFLICT (chain) DO UPDATE SET bytes = bytes + 1",
+                        [],
+                    )?;
+                    Ok(())
+                })
+                .await
+        };
+
+        let calls: Vec<_> = (0..1000)
+            .map(|_| tokio::spawn(add(database.clone())))
+            .collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+
+        let bytes: i64 = database
+            .call(|connection| {
+                Ok(connection.query_row("SELECT bytes FROM traffic", [], |row| row.get(0))?)
+            })
+            .await
+            .unwrap();
+        assert_eq!(bytes, 1000);
+    }
+
+    #[tokio::test]
+    async fn failed_call_leaves_its_transaction_undone_and_the_thread_alive() {
+        let database = Database::in_memory().unwrap();
+
+        let outcome: Result<(), _> = database
+            .call(|connection| {
+                let transaction = connection.transaction()?;
+                transaction.execute("INSERT INTO config VALUES ('cursor', 'half')", [])?;
+                Err(StorageError::Closed)
+            })
+            .await;
+
+        assert!(outcome.is_err());
+        assert_eq!(database.value("cursor").await.unwrap(), None);
     }
 }

@@ -1,0 +1,135 @@
+//! What can be wrong with an archive.
+
+use std::fmt;
+use std::io;
+
+use super::PathError;
+
+/// An archive cannot be read or must not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The source fails, or its compression is damaged.
+    #[error("cannot read the archive")]
+    Read(#[source] io::Error),
+    /// The archive ends too early.
+    #[error("the archive ends at byte {offset}, in the middle of {within}")]
+    Truncated {
+        /// Where.
+        offset: u64,
+        /// What is cut off.
+        within: &'static str,
+    },
+    /// A header makes no sense.
+    #[error("the archive has a damaged header at byte {offset}: {reason}")]
+    Header {
+        /// Where.
+        offset: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The archive is larger than allowed.
+    #[error("the archive has more than {allowed} {limit}")]
+    Limit {
+        /// What there is too much of.
+        limit: Limit,
+        /// How much is allowed.
+        allowed: u64,
+    },
+    /// An entry has a name that cannot be used.
+    #[error("entry {name} {reason}")]
+    Path {
+        /// As the archive has it.
+        name: Name,
+        /// What is wrong with it.
+        reason: PathError,
+    },
+    /// A hard link leads to a name that cannot be used.
+    #[error("entry {name}: its target {target} {reason}")]
+    Target {
+        /// As the archive has it.
+        name: Name,
+        /// As the archive has it.
+        target: Name,
+        /// What is wrong with it.
+        reason: PathError,
+    },
+    /// An entry is of a type that cannot be unpacked.
+    #[error("entry {name} {reason}")]
+    Entry {
+        /// As the archive has it.
+        name: Name,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// What an archive can have too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Bytes after decompression.
+    Bytes,
+    /// Entries.
+    Entries,
+    /// Bytes of names.
+    Names,
+    /// Bytes of one name.
+    Name,
+    /// Bytes of one entry's extended attributes.
+    Extension,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => "bytes",
+            Self::Entries => "entries",
+            Self::Names => "bytes of names",
+            Self::Name => "bytes in one name",
+            Self::Extension => "bytes of extended attributes on one entry",
+        })
+    }
+}
+
+/// A name of an archive in a form that is safe to print: on one line, not too
+/// long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+/// Characters of a name that are shown.
+const SHOWN: usize = 200;
+
+impl From<&[u8]> for Name {
+    fn from(bytes: &[u8]) -> Self {
+        let start = bytes.get(..4 * SHOWN).unwrap_or(bytes);
+        let text = String::from_utf8_lossy(start);
+        let mut name: String = text.chars().take(SHOWN).collect();
+        if name.len() < bytes.len() && text.chars().count() > SHOWN {
+            name.push('…');
+        }
+        Self(name.escape_debug().to_string())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printed_name_stays_on_one_line_and_short() {
+        assert_eq!(
+            Name::from(&b"a\nb\x1b[1m"[..]).to_string(),
+            "a\\nb\\u{1b}[1m"
+        );
+        assert_eq!(Name::from(&b"\xff"[..]).to_string(), "\u{fffd}");
+        assert!(
+            Name::from(&[b'a'; 5000][..]).to_string().chars().count() <= 201,
+            "long names are cut"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! The configuration that the OCI runtime gets. Pure: values in, values out.
+//!
+//! It starts from runc's default specification. The root is always read-only,
+//! and the service gets the few capabilities of that default in its bounding
+//! set; a service that does not run as root has none in force.
+
+mod limits;
+mod mounts;
+mod oci;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use aos_package::{ImageConfig, ServiceConfig};
+
+use super::Blueprint;
+use super::env::{EnvError, aos_variables, environment};
+use limits::{cgroup_limits, process_limits, set};
+use oci::{Capabilities, Linux, Namespace, Process, Root, User};
+
+pub(crate) use mounts::{MountPoint, MountPointKind, Sources, mount_points};
+pub(crate) use oci::RuntimeSpec;
+
+const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+
+const MASKED_PATHS: [&str; 10] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/proc/scsi",
+];
+
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// The service cannot be run as it is.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpecError {
+    /// Not made for Linux.
+    #[error("unsupported OS in image config {0}")]
+    Os(String),
+    /// Nothing to run.
+    #[error("image config names no command: entrypoint and cmd are empty")]
+    NoCommand,
+    /// A device is asked for.
+    #[error("device {0}: devices are not supported yet")]
+    Device(String),
+    /// A resource is asked for.
+    #[error("resource {0}: resources are not supported yet")]
+    Resource(String),
+    /// The image's environment cannot be set.
+    #[error("cannot set the environment of the image config")]
+    Environment(#[source] EnvError),
+}
+
+/// What [`runtime_spec`] needs besides the blueprint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    /// From IAM, for a service with permissions.
+    pub secret: Option<&'a str>,
+    /// The instance's network namespace.
+    pub netns: &'a Path,
+    /// The container's cgroup, from the root of each hierarchy.
+    pub cgroups_path: &'a str,
+    /// What is shown of the host.
+    pub sources: &'a Sources,
+    /// CPUs of the node.
+    pub cpus: u64,
+}
+
+/// Whether the service can be run at all, before anything is taken for it.
+pub(crate) fn check(image: &ImageConfig, config: &ServiceConfig) -> Result<(), SpecError> {
+    if !image.os.eq_ignore_ascii_case("linux") {
+        return Err(SpecError::Os(image.os.clone()));
+    }
+    if image.config.entrypoint.is_empty() && image.config.cmd.is_empty() {
+        return Err(SpecError::NoCommand);
+    }
+    if let Some(device) = config.devices.iter().flatten().next() {
+        return Err(SpecError::Device(device.name.clone()));
+    }
+    if let Some(resource) = config.resources.iter().flatten().next() {
+        return Err(SpecError::Resource(resource.clone()));
+    }
+    environment(&[&image.config.env]).map_err(SpecError::Environment)?;
+
+    Ok(())
+}
+
+/// The bytes of `/tmp`, if there is to be one.
+#[must_use]
+pub(crate) fn tmp_limit(config: &ServiceConfig) -> Option<u64> {
+    set(config.quotas.tmp_limit)
+}
+
+/// The configuration for one instance.
+pub(crate) fn runtime_spec(
+    blueprint: &Blueprint,
+    around: Surroundings<'_>,
+) -> Result<RuntimeSpec, SpecError> {
+    let image = &blueprint.service.image;
+    let config = &blueprint.service.config;
+    check(image, config)?;
+
+    Ok(RuntimeSpec {
+        oci_version: "1.0.2",
+        process: process(blueprint, around.secret)?,
+        root: Root {
+            path: "rootfs",
+            readonly: true,
+        },
+        hostname: config
+            .hostname
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| blueprint.id.to_string()),
+        mounts: mounts::mounts(around.sources, tmp_limit(config)),
+        linux: Linux {
+            sysctl: config.sysctl.clone().unwrap_or_default(),
+            cgroups_path: around.cgroups_path.to_owned(),
+            resources: cgroup_limits(&config.quotas, around.cpus),
+            namespaces: namespaces(around.netns),
+            masked_paths: MASKED_PATHS.to_vec(),
+            readonly_paths: READONLY_PATHS.to_vec(),
+        },
+    })
+}
+
+fn process(blueprint: &Blueprint, secret: Option<&str>) -> Result<Process, SpecError> {
+    let image = &blueprint.service.image.config;
+    let info = &blueprint.info;
+    let aos = aos_variables(&info.ident, blueprint.id, secret);
+
+    Ok(Process {
+        terminal: false,
+        user: User {
+            uid: info.uid,
+            gid: blueprint.service.gid,
+            additional_gids: Vec::new(),
+        },
+        args: image.entrypoint.iter().chain(&image.cmd).cloned().collect(),
+        env: environment(&[&image.env, &aos]).map_err(SpecError::Environment)?,
+        cwd: absolute(&image.working_dir),
+        capabilities: capabilities(info.uid),
+        rlimits: process_limits(&blueprint.service.config.quotas),
+        no_new_privileges: true,
+    })
+}
+
+/// Image configs may leave the directory out or write it without the first `/`.
+fn absolute(directory: &str) -> String {
+    format!("/{}", directory.trim_start_matches('/'))
+}
+
+fn capabilities(uid: u32) -> Capabilities {
+    let in_force = if uid == 0 {
+        CAPABILITIES.to_vec()
+    } else {
+        Vec::new()
+    };
+
+    Capabilities {
+        bounding: CAPABILITIES.to_vec(),
+        effective: in_force.clone(),
+        permitted: in_force,
+    }
+}
+
+fn namespaces(netns: &Path) -> Vec<Namespace> {
+    ["pid", "network", "ipc", "uts", "mount", "cgroup"]
+        .map(|kind| Namespace {
+            kind,
+            path: (kind == "network").then(|| netns.to_owned()),
+        })
+        .to_vec()
+}

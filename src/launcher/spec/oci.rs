@@ -1,0 +1,187 @@
+//! The part of the OCI runtime configuration that is written.
+//!
+//! Names and meaning are those of the OCI runtime specification; what is
+//! `None` or empty is left out and the runtime's default holds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// `config.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RuntimeSpec {
+    /// Version of the specification.
+    pub oci_version: &'static str,
+    /// The main process.
+    pub process: Process,
+    /// Its root.
+    pub root: Root,
+    /// Host name inside.
+    pub hostname: String,
+    /// In the order in which they are mounted.
+    pub mounts: Vec<Mount>,
+    /// What only Linux has.
+    pub linux: Linux,
+}
+
+/// The main process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Process {
+    /// Whether it gets a terminal.
+    pub terminal: bool,
+    /// Who it is.
+    pub user: User,
+    /// Command line.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Absolute.
+    pub cwd: String,
+    /// What root inside may do.
+    pub capabilities: Capabilities,
+    /// Resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// Whether setuid bits and file capabilities are without effect.
+    pub no_new_privileges: bool,
+}
+
+/// User and groups of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct User {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Other groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub additional_gids: Vec<u32>,
+}
+
+/// Capability sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Capabilities {
+    /// The most that any process can get.
+    pub bounding: Vec<&'static str>,
+    /// In force.
+    pub effective: Vec<&'static str>,
+    /// What may be put in force.
+    pub permitted: Vec<&'static str>,
+}
+
+/// One limit of `setrlimit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Rlimit {
+    /// `RLIMIT_…`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The most that the process can ask for.
+    pub hard: u64,
+    /// In force.
+    pub soft: u64,
+}
+
+/// The root filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Root {
+    /// Relative to the bundle.
+    pub path: &'static str,
+    /// Whether it cannot be written.
+    pub readonly: bool,
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Mount {
+    /// Where, inside.
+    pub destination: String,
+    /// Filesystem type, or `bind`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What.
+    pub source: PathBuf,
+    /// As of mount(8).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
+/// What only Linux has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Linux {
+    /// Kernel parameters of the namespaces.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctl: BTreeMap<String, String>,
+    /// Relative to the root of each cgroup hierarchy.
+    pub cgroups_path: String,
+    /// Limits of the cgroup.
+    pub resources: Resources,
+    /// Own namespaces, or ones to join.
+    pub namespaces: Vec<Namespace>,
+    /// Hidden.
+    pub masked_paths: Vec<&'static str>,
+    /// Not writable.
+    pub readonly_paths: Vec<&'static str>,
+}
+
+/// Limits of the cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Resources {
+    /// Device access rules, in order.
+    pub devices: Vec<DeviceRule>,
+    /// Memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Processor time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Number of processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<Pids>,
+}
+
+/// A device access rule. Without numbers it is for all devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct DeviceRule {
+    /// Whether access is given or taken.
+    pub allow: bool,
+    /// Any of `r`, `w`, `m`.
+    pub access: &'static str,
+}
+
+/// Memory limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Memory {
+    /// Bytes.
+    pub limit: i64,
+}
+
+/// Processor time limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Cpu {
+    /// Microseconds of processor time in a period, of all processors together.
+    pub quota: i64,
+    /// Microseconds.
+    pub period: u64,
+}
+
+/// Process number limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Pids {
+    /// Most processes at a time.
+    pub limit: i64,
+}
+
+/// A namespace: a new one, or the one at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Namespace {
+    /// Kind of namespace.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The one to join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}

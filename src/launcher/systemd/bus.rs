@@ -1,0 +1,170 @@
+//! systemd's D-Bus interfaces, as far as they are used.
+
+use futures_util::future::try_join_all;
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, OwnedObjectPath};
+
+use super::names::{UNIT_PATTERN, instance_of_unit, unit_path};
+use super::tracker::{ExitRecord, Observation, unit_state};
+use crate::model::InstanceId;
+
+/// One row of `ListUnitsByPatterns`: name, description, load state, active
+/// state, sub-state, followed unit, unit path, job id, job type, job path.
+pub(crate) type UnitRow = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+pub(crate) trait Manager {
+    fn subscribe(&self) -> zbus::Result<()>;
+    fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn kill_unit(&self, name: &str, who: &str, signal: i32) -> zbus::Result<()>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn reload(&self) -> zbus::Result<()>;
+    fn list_units_by_patterns(
+        &self,
+        states: &[&str],
+        patterns: &[&str],
+    ) -> zbus::Result<Vec<UnitRow>>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Unit",
+    default_service = "org.freedesktop.systemd1"
+)]
+pub(crate) trait Unit {
+    #[zbus(property)]
+    fn active_state(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn need_daemon_reload(&self) -> zbus::Result<bool>;
+    #[zbus(property)]
+    fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Service",
+    default_service = "org.freedesktop.systemd1"
+)]
+pub(crate) trait Service {
+    #[zbus(property)]
+    fn result(&self) -> zbus::Result<String>;
+    #[zbus(property, name = "MainPID")]
+    fn main_pid(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn kill_signal(&self) -> zbus::Result<i32>;
+    #[zbus(property)]
+    fn exec_main_code(&self) -> zbus::Result<i32>;
+    #[zbus(property)]
+    fn exec_main_status(&self) -> zbus::Result<i32>;
+    #[zbus(property)]
+    fn exec_main_exit_timestamp_monotonic(&self) -> zbus::Result<u64>;
+}
+
+/// The unit of an instance. systemd loads a unit whose properties are asked
+/// for: ask only for units that it has.
+pub(crate) async fn unit(
+    connection: &Connection,
+    id: InstanceId,
+) -> zbus::Result<UnitProxy<'static>> {
+    UnitProxy::builder(connection)
+        .path(unit_path(id))
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await
+}
+
+/// The service part of the unit of an instance.
+pub(crate) async fn service(
+    connection: &Connection,
+    id: InstanceId,
+) -> zbus::Result<ServiceProxy<'static>> {
+    ServiceProxy::builder(connection)
+        .path(unit_path(id))
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await
+}
+
+/// Looks at one unit.
+pub(crate) async fn look_at(connection: &Connection, id: InstanceId) -> zbus::Result<Observation> {
+    let unit = unit(connection, id).await?;
+    let service = service(connection, id).await?;
+    let (state, result, stamp, code, status) = tokio::try_join!(
+        unit.active_state(),
+        service.result(),
+        service.exec_main_exit_timestamp_monotonic(),
+        service.exec_main_code(),
+        service.exec_main_status(),
+    )?;
+
+    Ok(Observation {
+        state: Some(unit_state(&state)),
+        result: Some(result),
+        exit: Some(ExitRecord {
+            stamp,
+            code,
+            status,
+        }),
+    })
+}
+
+/// The units of instances that systemd has loaded.
+pub(crate) async fn loaded_units(
+    connection: &Connection,
+) -> zbus::Result<Vec<(InstanceId, UnitRow)>> {
+    let manager = ManagerProxy::new(connection).await?;
+    let rows = manager.list_units_by_patterns(&[], &[UNIT_PATTERN]).await?;
+
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((instance_of_unit(&row.0)?, row)))
+        .collect())
+}
+
+/// Looks at all units of instances.
+pub(crate) async fn look_at_all(
+    connection: &Connection,
+) -> zbus::Result<Vec<(InstanceId, Observation)>> {
+    let units = loaded_units(connection).await?;
+
+    try_join_all(
+        units
+            .into_iter()
+            .map(|(id, _)| async move { look_at(connection, id).await.map(|seen| (id, seen)) }),
+    )
+    .await
+}
+
+/// Whether systemd says that it does not have the unit.
+pub(crate) fn is_no_such_unit(error: &zbus::Error) -> bool {
+    is_error(error, "org.freedesktop.systemd1.NoSuchUnit")
+}
+
+/// Whether systemd says that a unit file is wrong.
+pub(crate) fn is_bad_unit(error: &zbus::Error) -> bool {
+    is_error(error, "org.freedesktop.systemd1.BadUnitSetting")
+}
+
+/// Whether systemd says that we listen already.
+pub(crate) fn is_subscribed(error: &zbus::Error) -> bool {
+    is_error(error, "org.freedesktop.systemd1.AlreadySubscribed")
+}
+
+fn is_error(error: &zbus::Error, wanted: &str) -> bool {
+    matches!(error, zbus::Error::MethodError(name, _, _) if name.as_str() == wanted)
+}

@@ -1,0 +1,179 @@
+//! Drop-ins on the disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::names::{instance_of_unit, unit_name};
+use crate::model::InstanceId;
+
+const FILE: &str = "aos.conf";
+
+/// The drop-ins below one directory of units.
+#[derive(Clone, Debug)]
+pub(crate) struct UnitFiles {
+    units: PathBuf,
+}
+
+impl UnitFiles {
+    pub(crate) fn new(units: &Path) -> Self {
+        Self {
+            units: units.to_owned(),
+        }
+    }
+
+    /// Writes the drop-in of an instance.
+    ///
+    /// systemd looks into its directories again only when their time of change
+    /// differs, and the kernel's clock for that is coarse: two drop-ins in one
+    /// tick, and systemd may miss the second. So the time is set, exactly.
+    pub(crate) fn write(&self, id: InstanceId, text: &str) -> io::Result<()> {
+        let directory = self.directory(id);
+        match DirBuilder::new().mode(0o755).create(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+
+        let staged = directory.join(".aos.conf.new");
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&staged)?
+            .write_all(text.as_bytes())?;
+        fs::rename(staged, directory.join(FILE))?;
+
+        File::open(&self.units)?.set_modified(SystemTime::now())
+    }
+
+    /// Removes the drop-in of an instance. Files that others put beside it
+    /// stay.
+    pub(crate) fn remove(&self, id: InstanceId) -> io::Result<()> {
+        let directory = self.directory(id);
+        match fs::remove_file(directory.join(FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::remove_dir(directory) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The instances that have a drop-in.
+    pub(crate) fn found(&self) -> Vec<InstanceId> {
+        let Ok(entries) = fs::read_dir(&self.units) else {
+            return Vec::new();
+        };
+
+        entries
+            .flatten()
+            .filter(|entry| entry.path().join(FILE).exists())
+            .filter_map(|entry| instance_of_unit(entry.file_name().to_str()?.strip_suffix(".d")?))
+            .collect()
+    }
+
+    fn directory(&self, id: InstanceId) -> PathBuf {
+        self.units.join(format!("{}.d", unit_name(id)))
+    }
+}
+
+/// Runs work that blocks where it holds nobody up.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn id(bits: u128) -> InstanceId {
+        InstanceId::from_u128(bits)
+    }
+
+    fn path(units: &TempDir, id: InstanceId) -> PathBuf {
+        units.path().join(format!("{}.d/aos.conf", unit_name(id)))
+    }
+
+    #[test]
+    fn a_drop_in_is_written_found_and_removed() {
+        let units = TempDir::new().unwrap();
+        let files = UnitFiles::new(units.path());
+
+        files.write(id(1), "old, and longer").unwrap();
+        files.write(id(1), "text").unwrap();
+        files.write(id(2), "other").unwrap();
+
+        assert_eq!(fs::read_to_string(path(&units, id(1))).unwrap(), "text");
+        let mode = fs::metadata(path(&units, id(1)))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut found = files.found();
+        found.sort();
+        assert_eq!(found, [id(1), id(2)]);
+
+        files.remove(id(1)).unwrap();
+        files.remove(id(1)).unwrap();
+
+        assert_eq!(files.found(), [id(2)]);
+        assert_eq!(fs::read_dir(units.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn drop_ins_in_quick_succession_change_the_time_each() {
+        let units = TempDir::new().unwrap();
+        let files = UnitFiles::new(units.path());
+        let mut times = Vec::new();
+
+        for bits in 0..20 {
+            files.write(id(bits), "").unwrap();
+            times.push(fs::metadata(units.path()).unwrap().modified().unwrap());
+        }
+
+        times.dedup();
+        assert_eq!(times.len(), 20);
+    }
+
+    #[test]
+    fn what_others_put_beside_it_stays() {
+        let units = TempDir::new().unwrap();
+        let files = UnitFiles::new(units.path());
+        files.write(id(1), "text").unwrap();
+        let beside = path(&units, id(1)).with_file_name("operator.conf");
+        fs::write(&beside, "").unwrap();
+
+        files.remove(id(1)).unwrap();
+
+        assert!(beside.exists());
+        assert_eq!(files.found(), []);
+    }
+
+    #[test]
+    fn no_directory_is_no_drop_in() {
+        let files = UnitFiles::new(Path::new("/nonexistent"));
+
+        assert_eq!(files.found(), []);
+        assert!(files.write(id(1), "").is_err());
+        assert!(files.remove(id(1)).is_ok());
+    }
+}

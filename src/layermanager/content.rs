@@ -1,0 +1,140 @@
+//! The handle.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::error::ContentError;
+use super::expiry;
+use super::shared::{Alive, Shared};
+use super::spawn::spawned;
+use crate::model::{LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
+use crate::storage::Database;
+
+/// Where content is, and how long what is not in use is kept.
+#[derive(Clone, Debug)]
+pub struct ContentSettings {
+    /// Directory of the services.
+    pub services_dir: PathBuf,
+    /// Directory of the layers.
+    pub layers_dir: PathBuf,
+    /// Where an older release unpacked packages; cleared at start.
+    pub extract_dir: PathBuf,
+    /// How long a service is kept that is no longer in use.
+    pub service_ttl: Duration,
+    /// How long a layer is kept that is no longer in use.
+    pub layer_ttl: Duration,
+}
+
+/// Handle of the installed services and layers. Work in progress is given up
+/// when the last handle is gone.
+#[derive(Clone, Debug)]
+pub struct Content {
+    shared: Arc<Shared>,
+    alive: watch::Sender<()>,
+}
+
+impl Content {
+    /// Makes rows and directories agree, removes what an install left that was
+    /// cut off and what has been cached for too long, and keeps doing the latter
+    /// as long as there is a handle.
+    ///
+    /// # Errors
+    ///
+    /// A directory or the database cannot be used.
+    pub async fn start(
+        settings: ContentSettings,
+        database: Database,
+    ) -> Result<Self, ContentError> {
+        let shared = Arc::new(Shared::new(settings, database));
+        shared.reconcile().await?;
+
+        let (alive, ends) = watch::channel(());
+        tokio::spawn(expiry::run(Arc::clone(&shared), ends));
+        Ok(Self { shared, alive })
+    }
+
+    /// Has a service installed and in use. Returns the digests of the shared
+    /// layers that it needs, the top first.
+    ///
+    /// Nothing is done for a service that is installed from the same package for
+    /// the same group and is whole. Other content under the same version takes
+    /// the place of the old; a call for what is being installed waits for that.
+    /// The work goes on if the caller does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// The package is not what CM says, not what a package is, or does not fit.
+    pub async fn install_service(&self, info: &ServiceInfo) -> Result<Vec<String>, ContentError> {
+        let (shared, alive, info) = self.job(info);
+        spawned(async move {
+            let key = info.key();
+            shared
+                .install_service(info, alive)
+                .await
+                .map_err(|source| ContentError::InstallService { key, source })
+        })
+        .await
+    }
+
+    /// Has a layer installed and in use, as [`Content::install_service`] does.
+    /// A layer is the same when its digest is.
+    ///
+    /// # Errors
+    ///
+    /// The package is not what CM says, not what a package is, or does not fit.
+    pub async fn install_layer(&self, info: &LayerInfo) -> Result<(), ContentError> {
+        let (shared, alive, info) = self.job(info);
+        spawned(async move {
+            let digest = info.digest.clone();
+            shared
+                .install_layer(info, alive)
+                .await
+                .map_err(|source| ContentError::InstallLayer { digest, source })
+        })
+        .await
+    }
+
+    /// Reads an installed service and checks its documents against the digests
+    /// that were stored; the files of its root only for being there.
+    ///
+    /// # Errors
+    ///
+    /// The service or one of its layers is not installed or damaged; the error
+    /// names the file.
+    pub async fn service(&self, key: &ServiceKey) -> Result<ServiceContent, ContentError> {
+        let (shared, _, key) = self.job(key);
+        spawned(async move { shared.service(key).await }).await
+    }
+
+    /// Says what is in use. All else is cached from now on, and removed when its
+    /// time has run out. Content that was replaced is removed now: nothing may
+    /// run on it any more.
+    ///
+    /// # Errors
+    ///
+    /// The database or a directory refuses.
+    pub async fn retain(
+        &self,
+        services: Vec<ServiceKey>,
+        layers: Vec<String>,
+    ) -> Result<(), ContentError> {
+        let shared = Arc::clone(&self.shared);
+        spawned(async move { shared.retain(services, layers).await }).await
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn job<T: Clone>(&self, subject: &T) -> (Arc<Shared>, Alive, T) {
+        (
+            Arc::clone(&self.shared),
+            self.alive.subscribe(),
+            subject.clone(),
+        )
+    }
+}

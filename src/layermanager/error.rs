@@ -1,0 +1,176 @@
+//! What can go wrong with content.
+
+use std::io;
+use std::path::PathBuf;
+
+use aos_package::{DigestError, ManifestError};
+
+use super::package::PackageError;
+use super::unpack::UnpackError;
+use crate::model::ServiceKey;
+use crate::storage::StorageError;
+
+/// An operation on services or layers failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// A service is not installed, and nothing of it is left.
+    #[error("cannot install service {key}")]
+    InstallService {
+        /// Which one.
+        key: ServiceKey,
+        /// Why.
+        #[source]
+        source: InstallError,
+    },
+    /// A layer is not installed, and nothing of it is left.
+    #[error("cannot install layer {digest}")]
+    InstallLayer {
+        /// Which one, as CM wrote it.
+        digest: String,
+        /// Why.
+        #[source]
+        source: InstallError,
+    },
+    /// The service was never installed, or is gone.
+    #[error("service {0} is not installed")]
+    NoService(ServiceKey),
+    /// A shared layer is missing.
+    #[error("service {key}: layer {digest} is not installed")]
+    NoLayer {
+        /// Who needs it.
+        key: ServiceKey,
+        /// Which one.
+        digest: String,
+    },
+    /// What is installed is not what was installed.
+    #[error("service {key} is damaged")]
+    Damaged {
+        /// Which one.
+        key: ServiceKey,
+        /// How.
+        #[source]
+        source: DamageError,
+    },
+    /// A directory of ours cannot be set up or cleaned.
+    #[error("cannot use directory {path}")]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database does not know.
+    #[error("cannot read or write what is installed")]
+    Storage(#[from] StorageError),
+    /// The service manager is stopping.
+    #[error("the service manager is stopping")]
+    Stopped,
+}
+
+/// An install failed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The package is not what it should be.
+    #[error("package {url}")]
+    Package {
+        /// Where it comes from.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<PackageError>,
+    },
+    /// A configuration in the package cannot be read.
+    #[error("package {url}: {what} is not valid")]
+    Document {
+        /// Where it comes from.
+        url: String,
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The filesystem in the package cannot be unpacked.
+    #[error("package {url}: {what}")]
+    Unpack {
+        /// Where it comes from.
+        url: String,
+        /// Which filesystem.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<UnpackError>,
+    },
+    /// CM names the layer by something that is no digest.
+    #[error("the layer's name")]
+    LayerDigest(#[from] DigestError),
+    /// The package holds another layer.
+    #[error("package {url}: it holds layer {actual}")]
+    OtherLayer {
+        /// Where it comes from.
+        url: String,
+        /// What it holds.
+        actual: String,
+    },
+    /// The content cannot be written.
+    #[error("cannot write to {path}")]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The row cannot be written.
+    #[error("cannot store what was installed")]
+    Storage(#[from] StorageError),
+    /// The service manager is stopping.
+    #[error("the service manager is stopping")]
+    Stopped,
+}
+
+/// Installed content cannot be used. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum DamageError {
+    /// A file or directory is missing or unreadable.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file has changed.
+    #[error("{path} has changed: its digest is {actual}, expected {expected}")]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// Of the file.
+        actual: String,
+        /// When it was installed.
+        expected: String,
+    },
+    /// The manifest makes no sense.
+    #[error("{path}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ManifestError,
+    },
+    /// A configuration makes no sense.
+    #[error("{path} is not valid")]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The row names no digest.
+    #[error("the stored digest of the manifest")]
+    Row(#[from] DigestError),
+}

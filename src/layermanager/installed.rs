@@ -1,0 +1,96 @@
+//! What lies in the directory of an installed service, and whether it is still
+//! what was installed.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use aos_package::{Digest, ImageConfig, MANIFEST_FILE, Manifest, ServiceConfig, blob_path};
+use serde::de::DeserializeOwned;
+
+use super::error::DamageError;
+
+/// The unpacked root filesystem in the directory of a service.
+pub(super) const ROOT: &str = "rootfs";
+/// Nothing larger was ever written.
+const DOCUMENT_MAX: u64 = 1 << 20;
+
+/// An installed service as read from its directory.
+#[derive(Debug)]
+pub(super) struct InstalledService {
+    pub(super) root: PathBuf,
+    pub(super) layers: Vec<Digest>,
+    pub(super) image: ImageConfig,
+    pub(super) config: ServiceConfig,
+}
+
+/// Reads a service. The files of its root are not read: they were checked when
+/// they were written.
+pub(super) fn read_service(
+    directory: &Path,
+    manifest_digest: &str,
+) -> Result<InstalledService, DamageError> {
+    let path = directory.join(MANIFEST_FILE);
+    let manifest = read_blob(&path, &manifest_digest.parse()?)?;
+    let manifest =
+        Manifest::parse(&manifest).map_err(|source| DamageError::Manifest { path, source })?;
+
+    let image = read_document(directory, &manifest.image_config)?;
+    let config = manifest
+        .service_config
+        .as_ref()
+        .map(|digest| read_document(directory, digest))
+        .transpose()?
+        .unwrap_or_default();
+    let root = directory.join(ROOT);
+    is_directory(&root)?;
+
+    Ok(InstalledService {
+        root,
+        layers: manifest.layers,
+        image,
+        config,
+    })
+}
+
+/// Whether `path` is a directory, and no link to one.
+pub(super) fn is_directory(path: &Path) -> Result<(), DamageError> {
+    fs::symlink_metadata(path)
+        .and_then(|metadata| {
+            if metadata.is_dir() {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::NotADirectory.into())
+            }
+        })
+        .map_err(|source| DamageError::Read {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn read_document<T: DeserializeOwned>(directory: &Path, digest: &Digest) -> Result<T, DamageError> {
+    let path = directory.join(blob_path(digest));
+    let bytes = read_blob(&path, digest)?;
+    serde_json::from_slice(&bytes).map_err(|source| DamageError::Document { path, source })
+}
+
+fn read_blob(path: &Path, expected: &Digest) -> Result<Vec<u8>, DamageError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(DOCUMENT_MAX).read_to_end(&mut bytes))
+        .map_err(|source| DamageError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+
+    let actual = Digest::of(expected.algorithm(), &bytes);
+    if actual != *expected {
+        return Err(DamageError::Digest {
+            path: path.to_owned(),
+            actual: actual.to_string(),
+            expected: expected.to_string(),
+        });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,40 @@
+//! Services and layers on disk: fetched, checked, unpacked, published, kept.
+//!
+//! [`Content`] is the handle. An install is a transaction: the content is staged
+//! beside its final place, brought to the disk, renamed, and then gets its row.
+//! A row without directory or a directory without row, as a crash can leave
+//! them, is removed at start.
+//!
+//! Invariants: nothing from a package is published before its size, both sums
+//! and the digests of all blobs are right, and nothing is written outside the
+//! staging directory, whatever a package says. What is in use is never removed;
+//! what no longer is stays cached for its time.
+//!
+//! Instances and their mounts are the launcher's business.
+
+mod beneath;
+mod content;
+mod error;
+mod expiry;
+mod install;
+mod installed;
+mod locks;
+mod package;
+mod reconcile;
+mod shared;
+mod source;
+mod spawn;
+mod staging;
+mod store;
+mod sums;
+mod tree;
+mod unpack;
+
+#[cfg(test)]
+mod tests;
+
+pub use content::{Content, ContentSettings};
+pub use error::{ContentError, DamageError, InstallError};
+pub use package::PackageError;
+pub use source::UrlError;
+pub use unpack::UnpackError;

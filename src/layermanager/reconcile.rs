@@ -1,0 +1,110 @@
+//! Start: rows and directories are made to agree again.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use aos_package::Algorithm;
+
+use super::error::ContentError;
+
+/// Made by mkfs in the root of a partition, and not ours.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// Makes the directory if need be.
+pub(super) fn prepare(directory: &Path) -> Result<(), ContentError> {
+    DirBuilder::new()
+        .mode(0o755)
+        .recursive(true)
+        .create(directory)
+        .map_err(refused(directory))
+}
+
+/// Removes all that `known`, paths relative to `directory`, does not name:
+/// staging of an install that was cut off, content whose row was not written any
+/// more or is gone already.
+pub(super) fn sweep_services(
+    directory: &Path,
+    known: &HashSet<String>,
+) -> Result<(), ContentError> {
+    for entry in entries(directory)? {
+        if !known.contains(&entry.name) {
+            remove(&entry.path)?;
+        }
+    }
+    Ok(())
+}
+
+/// As [`sweep_services`]; layers lie one level deeper, by algorithm.
+pub(super) fn sweep_layers(directory: &Path, known: &HashSet<String>) -> Result<(), ContentError> {
+    for entry in entries(directory)? {
+        let algorithm = Algorithm::ALL
+            .iter()
+            .any(|algorithm| algorithm.name() == entry.name);
+        if !algorithm || !entry.path.is_dir() {
+            remove(&entry.path)?;
+            continue;
+        }
+        for layer in entries(&entry.path)? {
+            if !known.contains(&format!("{}/{}", entry.name, layer.name)) {
+                remove(&layer.path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes all that is in a directory; one that does not exist is empty.
+pub(super) fn clear(directory: &Path) -> Result<(), ContentError> {
+    match fs::symlink_metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        _ => {}
+    }
+    for entry in entries(directory)? {
+        remove(&entry.path)?;
+    }
+    Ok(())
+}
+
+struct Entry {
+    name: String,
+    path: PathBuf,
+}
+
+fn entries(directory: &Path) -> Result<Vec<Entry>, ContentError> {
+    let read = || -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != LOST_AND_FOUND {
+                let path = entry.path();
+                entries.push(Entry { name, path });
+            }
+        }
+        Ok(entries)
+    };
+    read().map_err(refused(directory))
+}
+
+/// Removes a file or a directory with all that is in it. Links are not followed.
+pub(super) fn remove(path: &Path) -> Result<(), ContentError> {
+    tracing::info!(path = %path.display(), "removing content that is not in use");
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.map_err(refused(path))?,
+    };
+    if metadata.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
+    .map_err(refused(path))
+}
+
+fn refused(path: &Path) -> impl FnOnce(io::Error) -> ContentError + use<> {
+    let path = path.to_owned();
+    move |source| ContentError::Directory { path, source }
+}

@@ -1,0 +1,389 @@
+//! A directory that an archive is unpacked to.
+//!
+//! Everything is done relative to descriptors: parents are opened with openat2
+//! beneath the root and through no link, the last part of a name is never
+//! followed. So nothing outside the root is touched, whatever was unpacked
+//! before. Directories stay private until [`Tree::finish`] gives them their
+//! attributes, the innermost first.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aos_package::archive::{Attributes, EntryPath, Timestamp};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, mkdirat, mknodat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
+use xattr::FileExt;
+
+use super::beneath::{Owner, Root, chown_link, is_same, kind, stat};
+use super::unpack::UnpackError;
+
+/// Overlayfs hides all that is below a directory with this attribute.
+const OPAQUE: &str = "trusted.overlay.opaque";
+const PRIVATE: Mode = Mode::S_IRWXU;
+/// Of directories that no entry describes.
+const IMPLICIT: Attributes = Attributes {
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    mtime: Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    },
+};
+
+/// Whom unpacked files belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ownership {
+    /// root and this group: a service's own files.
+    Group(u32),
+    /// Whom the archive says; what it does not mention, the process: a layer.
+    Archive,
+}
+
+/// The directory, while it is filled.
+pub(super) struct Tree {
+    root: Root,
+    ownership: Ownership,
+    /// Archives mostly stay in one directory for a while.
+    recent: Option<(EntryPath, OwnedFd)>,
+    /// Attributes to give at the end; `None`: no entry describes the directory.
+    directories: BTreeMap<EntryPath, Option<Attributes>>,
+    buffer: Vec<u8>,
+}
+
+impl Tree {
+    /// Takes the empty directory `root`.
+    pub(super) fn new(root: &Path, ownership: Ownership) -> io::Result<Self> {
+        Ok(Self {
+            root: Root::open(root)?,
+            ownership,
+            recent: None,
+            directories: BTreeMap::from([(EntryPath::default(), None)]),
+            buffer: vec![0; 256 * 1024],
+        })
+    }
+
+    pub(super) fn directory(
+        &mut self,
+        path: EntryPath,
+        attributes: Attributes,
+    ) -> Result<(), UnpackError> {
+        // An owner that cannot be must not wait for the end to be found.
+        self.owner(&path, Some(attributes))?;
+        drop(self.open_directory(&path, Obstacle::Remove)?);
+        self.directories.insert(path, Some(attributes));
+        Ok(())
+    }
+
+    /// Writes a new file with all that `content` gives.
+    pub(super) fn file(
+        &mut self,
+        path: &EntryPath,
+        attributes: Attributes,
+        content: &mut impl Read,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<u64, UnpackError> {
+        let owner = self.owner(path, Some(attributes))?;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = self.create(path, |parent, name| {
+            openat(parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+        })?;
+        let mut file = File::from(file);
+
+        let written = loop_copy(content, &mut file, &mut self.buffer, stopped, path)?;
+        owner
+            .map_or(Ok(()), |(uid, gid)| fchown(&file, Some(uid), Some(gid)))
+            .and_then(|()| fchmod(&file, mode_of(attributes)))
+            .and_then(|()| {
+                let mtime = time_of(attributes);
+                futimens(&file, &mtime, &mtime)
+            })
+            .map_err(|errno| failed(path, errno))?;
+        Ok(written)
+    }
+
+    pub(super) fn symlink(
+        &mut self,
+        path: &EntryPath,
+        target: &OsStr,
+        attributes: Attributes,
+    ) -> Result<(), UnpackError> {
+        let owner = self.owner(path, Some(attributes))?;
+        let mtime = time_of(attributes);
+        self.create(path, |parent, name| {
+            symlinkat(target, parent, name)?;
+            chown_link(parent, name, owner)?;
+            utimensat(
+                parent,
+                name,
+                &mtime,
+                &mtime,
+                UtimensatFlags::NoFollowSymlink,
+            )
+        })
+    }
+
+    /// Gives `target`, which has to be a file, another name.
+    pub(super) fn hard_link(
+        &mut self,
+        path: &EntryPath,
+        target: &EntryPath,
+    ) -> Result<(), UnpackError> {
+        let refused = || UnpackError::LinkTarget {
+            path: path.as_path().to_owned(),
+            target: target.as_path().to_owned(),
+        };
+        let (directory, target_name) = target.split().ok_or_else(refused)?;
+        let directory = self.root.open_existing(&directory).map_err(|_| refused())?;
+        let target = stat(&directory, target_name).map_err(|_| refused())?;
+        if kind(&target) != SFlag::S_IFREG {
+            return Err(refused());
+        }
+
+        self.create(path, |parent, name| {
+            match linkat(&directory, target_name, parent, name, AtFlags::empty()) {
+                // It may be the same file already.
+                Err(Errno::EEXIST) if is_same(&stat(parent, name)?, &target) => Ok(()),
+                linked => linked,
+            }
+        })
+    }
+
+    /// Hides what lower layers have at `path`. What this archive has there stays
+    /// visible.
+    pub(super) fn whiteout(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
+        let owner = self.owner(path, None)?;
+        let (parent, name) = self.parent_of(path)?;
+
+        match mknodat(&parent, name, SFlag::S_IFCHR, Mode::empty(), 0) {
+            Ok(()) => chown_link(&parent, name, owner).map_err(|errno| failed(path, errno)),
+            Err(Errno::EEXIST) => {
+                let existing = stat(&parent, name).map_err(|errno| failed(path, errno))?;
+                if kind(&existing) == SFlag::S_IFDIR {
+                    self.opaque(path)?;
+                }
+                Ok(())
+            }
+            Err(errno) => Err(failed(path, errno)),
+        }
+    }
+
+    /// Hides all that lower layers have in the directory `path`.
+    pub(super) fn opaque(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
+        drop(self.open_directory(path, Obstacle::Refuse)?);
+        self.root
+            .open_readable(path)
+            .and_then(|directory| directory.set_xattr(OPAQUE, b"y"))
+            .map_err(|source| UnpackError::Write {
+                path: path.as_path().to_owned(),
+                source,
+            })
+    }
+
+    /// Gives all directories their attributes.
+    pub(super) fn finish(self) -> Result<(), UnpackError> {
+        for (path, attributes) in self.directories.iter().rev() {
+            let owner = self.owner(path, *attributes)?;
+            let attributes = attributes.unwrap_or(IMPLICIT);
+            let mtime = time_of(attributes);
+            let apply = || -> io::Result<()> {
+                let directory = self.root.open_readable(path)?;
+                if let Some((uid, gid)) = owner {
+                    fchown(&directory, Some(uid), Some(gid))?;
+                }
+                fchmod(&directory, mode_of(attributes))?;
+                futimens(&directory, &mtime, &mtime)?;
+                Ok(())
+            };
+            apply().map_err(|source| UnpackError::Write {
+                path: path.as_path().to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn owner(&self, path: &EntryPath, wanted: Option<Attributes>) -> Result<Owner, UnpackError> {
+        let id = |id: u64| {
+            u32::try_from(id)
+                .ok()
+                // The kernel takes the largest one for "leave it as it is".
+                .filter(|id| *id != u32::MAX)
+                .ok_or_else(|| UnpackError::Owner {
+                    path: path.as_path().to_owned(),
+                })
+        };
+        Ok(match (self.ownership, wanted) {
+            (Ownership::Group(gid), _) => Some((Uid::from_raw(0), Gid::from_raw(gid))),
+            (Ownership::Archive, None) => None,
+            (Ownership::Archive, Some(attributes)) => Some((
+                Uid::from_raw(id(attributes.uid)?),
+                Gid::from_raw(id(attributes.gid)?),
+            )),
+        })
+    }
+
+    /// Makes something at `path`; what is there makes way.
+    fn create<T>(
+        &mut self,
+        path: &EntryPath,
+        make: impl Fn(&OwnedFd, &OsStr) -> nix::Result<T>,
+    ) -> Result<T, UnpackError> {
+        let (parent, name) = self.parent_of(path)?;
+        let mut made = make(&parent, name);
+        if matches!(made, Err(Errno::EEXIST)) {
+            self.remove(path, &parent, name)?;
+            made = make(&parent, name);
+        }
+        made.map_err(|errno| failed(path, errno))
+    }
+
+    fn parent_of<'p>(&mut self, path: &'p EntryPath) -> Result<(OwnedFd, &'p OsStr), UnpackError> {
+        let (parent, name) = path
+            .split()
+            .expect("plans have no root where a name is needed");
+        let recent = match self.recent.take() {
+            Some((recent, descriptor)) if recent == parent => descriptor,
+            _ => self.open_directory(&parent, Obstacle::Refuse)?,
+        };
+        let copy = recent.try_clone().map_err(|source| UnpackError::Write {
+            path: path.as_path().to_owned(),
+            source,
+        })?;
+        self.recent = Some((parent, recent));
+        Ok((copy, name))
+    }
+
+    /// Opens a directory, which is made if it is not there.
+    fn open_directory(
+        &mut self,
+        path: &EntryPath,
+        obstacle: Obstacle,
+    ) -> Result<OwnedFd, UnpackError> {
+        match self.root.open_existing(path) {
+            Ok(directory) => return Ok(directory),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+            Err(errno) => return Err(failed(path, errno)),
+        }
+
+        let Some((parent, name)) = path.split() else {
+            return Err(failed(path, Errno::ENOENT));
+        };
+        let parent = self.open_directory(&parent, Obstacle::Refuse)?;
+        let mut made = mkdirat(&parent, name, PRIVATE);
+        let mut hides = false;
+        if made == Err(Errno::EEXIST) {
+            let existing = stat(&parent, name).map_err(|errno| failed(path, errno))?;
+            hides = kind(&existing) == SFlag::S_IFCHR;
+            if !hides && obstacle == Obstacle::Refuse {
+                return Err(UnpackError::NotDirectory {
+                    path: path.as_path().to_owned(),
+                });
+            }
+            self.remove(path, &parent, name)?;
+            made = mkdirat(&parent, name, PRIVATE);
+        }
+        made.map_err(|errno| failed(path, errno))?;
+        self.directories.insert(path.clone(), None);
+        if hides {
+            // The archive wants what is below gone, and this here.
+            self.opaque(path)?;
+        }
+
+        self.root
+            .open_existing(path)
+            .map_err(|errno| failed(path, errno))
+    }
+
+    fn remove(
+        &mut self,
+        path: &EntryPath,
+        parent: &OwnedFd,
+        name: &OsStr,
+    ) -> Result<(), UnpackError> {
+        self.recent = None;
+        match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR | Errno::EPERM) => {}
+            unlinked => return unlinked.map_err(|errno| failed(path, errno)),
+        }
+
+        let directory = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
+        fs::remove_dir_all(directory).map_err(|source| UnpackError::Write {
+            path: path.as_path().to_owned(),
+            source,
+        })?;
+        let gone = self
+            .directories
+            .range(path.clone()..)
+            .take_while(|(inner, _)| inner.as_bytes().starts_with(path.as_bytes()))
+            .filter(|(inner, _)| inner.as_path().starts_with(path.as_path()))
+            .map(|(inner, _)| inner.clone())
+            .collect::<Vec<_>>();
+        for inner in gone {
+            self.directories.remove(&inner);
+        }
+        Ok(())
+    }
+}
+
+/// What to do with a file where a directory has to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// Nothing may go through it: it could be a link.
+    Refuse,
+    /// The directory is an entry of its own, and the later entry counts.
+    Remove,
+}
+
+fn loop_copy(
+    content: &mut impl Read,
+    file: &mut File,
+    buffer: &mut [u8],
+    stopped: &dyn Fn() -> bool,
+    path: &EntryPath,
+) -> Result<u64, UnpackError> {
+    let mut written = 0;
+    loop {
+        if stopped() {
+            return Err(UnpackError::Stopped);
+        }
+        let count = match content.read(buffer) {
+            Ok(0) => return Ok(written),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(UnpackError::Read(source)),
+        };
+        let (bytes, _) = buffer.split_at(count);
+        file.write_all(bytes).map_err(|source| UnpackError::Write {
+            path: path.as_path().to_owned(),
+            source,
+        })?;
+        written += count as u64;
+    }
+}
+
+fn mode_of(attributes: Attributes) -> Mode {
+    Mode::from_bits_truncate(attributes.mode)
+}
+
+fn time_of(attributes: Attributes) -> TimeSpec {
+    TimeSpec::new(
+        attributes.mtime.seconds,
+        i64::from(attributes.mtime.nanoseconds),
+    )
+}
+
+fn failed(path: &EntryPath, errno: Errno) -> UnpackError {
+    UnpackError::Write {
+        path: path.as_path().to_owned(),
+        source: errno.into(),
+    }
+}

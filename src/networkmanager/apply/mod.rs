@@ -1,0 +1,233 @@
+//! Operations carried out by the kernel.
+//!
+//! All calls block, though not for long: they belong on threads that may. The
+//! network namespace of the thread that opened the [`Kernel`] is the host's.
+
+mod messages;
+mod netlink;
+pub(super) mod netns;
+mod session;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use tracing::{debug, warn};
+
+use self::netlink::Rtnetlink;
+use self::session::{Session, find};
+use super::addresses::InterfaceAddress;
+use super::error::NetworkError;
+use super::existing::Existing;
+use super::handle::{AttachRequest, Attachment, NetworkSettings};
+use super::plan::{self, Operation, Place, Seat};
+use super::{hosts, names};
+use crate::model::{Chain, InstanceId};
+
+/// Present when the kernel has IPv6.
+const IPV6: &str = "/proc/sys/net/ipv6/conf";
+
+/// The kernel's network.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    namespaces: PathBuf,
+    host: File,
+    ipv6: bool,
+}
+
+impl Kernel {
+    /// Takes the calling thread's network namespace for the host's, and sets up
+    /// the directory of names for the namespaces of instances.
+    pub(super) fn open(namespaces: &Path) -> Result<Self, NetworkError> {
+        let directory = |source| NetworkError::Directory {
+            path: namespaces.to_owned(),
+            source,
+        };
+        netns::prepare_directory(namespaces).map_err(directory)?;
+        let host = netns::own().map_err(directory)?;
+
+        Ok(Self {
+            namespaces: namespaces.to_owned(),
+            host,
+            ipv6: Path::new(IPV6).exists(),
+        })
+    }
+
+    /// What an instance with this seat is told.
+    pub(super) fn attachment(
+        &self,
+        settings: &NetworkSettings,
+        request: &AttachRequest,
+        seat: &Seat,
+    ) -> Attachment {
+        let resolvers = host_resolvers(&settings.resolv_conf);
+
+        Attachment {
+            netns: self.namespace(seat.instance),
+            hosts: hosts::hosts_text(
+                seat.address.address,
+                &seat.network,
+                request.hostname.as_deref(),
+                &settings.hosts,
+            ),
+            resolv_conf: hosts::resolv_conf_text(&request.network.dns_servers, &resolvers),
+        }
+    }
+
+    /// The name of an instance's network namespace.
+    fn namespace(&self, instance: InstanceId) -> PathBuf {
+        self.namespaces.join(instance.to_string())
+    }
+
+    /// Carries a plan out, or leaves nothing of it.
+    pub(super) fn apply(&self, operations: &[Operation]) -> Result<(), NetworkError> {
+        let mut session = Session::new(self);
+        plan::carry_out(operations, |batch| session.perform(batch)).map_err(|failure| {
+            for error in &failure.left {
+                warn!(error = %Chain(error), "something of a failed plan is left");
+            }
+            failure.cause
+        })
+    }
+
+    /// Carries out all operations, also after one that failed, and returns the
+    /// first error.
+    pub(super) fn apply_all(&self, operations: &[Operation]) -> Result<(), NetworkError> {
+        Session::new(self).perform_each(operations)
+    }
+
+    /// Takes from instances all that they have. One outcome for each.
+    pub(super) fn detach(&self, instances: &[InstanceId]) -> Vec<Result<(), NetworkError>> {
+        let plans: Vec<Vec<Operation>> = instances.iter().copied().map(plan::detach).collect();
+        let mut session = Session::new(self);
+
+        // Links that go together take hardly longer than one. If that fails,
+        // doing it one by one tells whose fault it is.
+        let links: Vec<Operation> = plans
+            .iter()
+            .flatten()
+            .filter(|operation| operation.place() == Place::Host)
+            .cloned()
+            .collect();
+        if let Err(error) = session.perform(&links) {
+            debug!(error = %Chain(&error), "links cannot be deleted together");
+        }
+
+        plans
+            .iter()
+            .map(|plan| session.perform_each(plan))
+            .collect()
+    }
+
+    /// Lists the host's links and their addresses.
+    pub(super) fn survey(&self) -> Result<Existing, NetworkError> {
+        let list = || {
+            let mut host = self.host()?;
+            let addresses = addresses(&mut host)?;
+            let mut links = BTreeMap::new();
+            for message in host.dump(&messages::get_links())? {
+                if let RouteNetlinkMessage::NewLink(message) = message
+                    && let Some((name, mut link)) = messages::read_link(message)
+                {
+                    link.addresses = messages::addresses_of(&addresses, link.index);
+                    links.insert(name, link);
+                }
+            }
+
+            Ok(Existing { links })
+        };
+
+        list().map_err(NetworkError::Survey)
+    }
+
+    /// The instances that have a network namespace or a link.
+    pub(super) fn instances(&self) -> Result<Vec<InstanceId>, NetworkError> {
+        let names = || {
+            fs::read_dir(&self.namespaces)?
+                .map(|entry| entry.map(|entry| entry.file_name()))
+                .collect::<io::Result<Vec<_>>>()
+        };
+        let names = names().map_err(|source| NetworkError::Directory {
+            path: self.namespaces.clone(),
+            source,
+        })?;
+        let links = self.survey()?.links;
+
+        let mut instances: Vec<InstanceId> = names
+            .iter()
+            .filter_map(|name| name.to_str()?.parse().ok())
+            .chain(
+                links
+                    .values()
+                    .filter_map(|link| names::instance_of(&link.alias)),
+            )
+            .collect();
+        instances.sort_unstable();
+        instances.dedup();
+        Ok(instances)
+    }
+
+    /// Checks that a running instance has its seat.
+    pub(super) fn check(&self, seat: &Seat) -> Result<(), NetworkError> {
+        let instance = seat.instance;
+        let different = |reason: String| NetworkError::NotWhole { instance, reason };
+        let failed = |error: io::Error| different(error.to_string());
+
+        let mut host = self.host().map_err(failed)?;
+        let host_end = names::host_end(instance);
+        let link = find(&mut host, &host_end)
+            .map_err(failed)?
+            .ok_or_else(|| different(format!("its link {host_end} is gone")))?;
+        let bridge = find(&mut host, &seat.bridge)
+            .map_err(failed)?
+            .ok_or_else(|| different(format!("bridge {} is gone", seat.bridge)))?;
+        if link.master != Some(bridge.index) || !link.up {
+            return Err(different(format!(
+                "its link {host_end} is not connected to bridge {}",
+                seat.bridge
+            )));
+        }
+
+        let namespace = netns::open(&self.namespace(instance))
+            .map_err(failed)?
+            .ok_or_else(|| different("its network namespace is gone".into()))?;
+        let inside = netns::run_in(namespace.as_fd(), || addresses(&mut Rtnetlink::open()?))
+            .map_err(failed)?;
+        if !inside.iter().any(|(_, address)| *address == seat.address) {
+            return Err(different(format!("it has not address {}", seat.address)));
+        }
+        Ok(())
+    }
+
+    fn host(&self) -> io::Result<Rtnetlink> {
+        netns::run_in(self.host.as_fd(), Rtnetlink::open)
+    }
+}
+
+/// The host's resolvers, from the first file that names one which instances can
+/// reach.
+fn host_resolvers(files: &[PathBuf]) -> Vec<Ipv4Addr> {
+    files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .map(|text| hosts::reachable_resolvers(&text))
+        .find(|resolvers| !resolvers.is_empty())
+        .unwrap_or_default()
+}
+
+/// All IPv4 addresses of a namespace, each with the index of its link.
+fn addresses(socket: &mut Rtnetlink) -> io::Result<Vec<(u32, InterfaceAddress)>> {
+    let list = socket.dump(&messages::get_addresses())?;
+
+    Ok(list
+        .iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message) => messages::read_address(message),
+            _ => None,
+        })
+        .collect())
+}

@@ -1,0 +1,249 @@
+//! What is wanted of networks, and who has which address.
+//!
+//! Networks come from CM and from the database; instances come and go with
+//! attach and detach. A network that was removed stays in the book until its
+//! last instance has gone.
+
+mod bridges;
+#[cfg(test)]
+mod fake_kernel;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::addresses::Subnet;
+use super::error::NetworkError;
+use super::existing::Existing;
+use super::handle::AttachRequest;
+use super::plan::Seat;
+use super::store::Stored;
+use crate::model::{InstanceId, NetworkId};
+
+pub(super) use self::bridges::NetworkPlan;
+
+/// Networks and the instances in them.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    networks: BTreeMap<NetworkId, Network>,
+    members: BTreeMap<InstanceId, Member>,
+}
+
+#[derive(Debug)]
+struct Network {
+    wanted: Stored,
+    /// Where it lies: by its last parameters that were good.
+    position: Option<Position>,
+    /// What is wrong with its parameters, or why it could not be set up.
+    fault: Option<Arc<NetworkError>>,
+    /// The VLAN id that a warning told of.
+    told_vlan: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    subnet: Subnet,
+    gateway: Ipv4Addr,
+}
+
+#[derive(Debug)]
+struct Member {
+    network: NetworkId,
+    address: Ipv4Addr,
+}
+
+impl Book {
+    /// The book as it was stored. `existing` says which names of bridges others
+    /// have taken since.
+    pub(super) fn restored(stored: Vec<Stored>, existing: &Existing) -> Self {
+        let networks = stored
+            .into_iter()
+            .map(|wanted| {
+                let network = Network {
+                    wanted,
+                    position: None,
+                    fault: None,
+                    told_vlan: 0,
+                };
+                (network.wanted.parameters.network_id.clone(), network)
+            })
+            .collect();
+        let mut book = Self {
+            networks,
+            members: BTreeMap::new(),
+        };
+
+        let all: Vec<NetworkId> = book.networks.keys().cloned().collect();
+        book.position(&all);
+        book.name_bridges(existing);
+        book
+    }
+
+    /// The networks whose VLAN nobody has been told of yet.
+    pub(super) fn new_vlans(&mut self) -> Vec<NetworkId> {
+        self.networks
+            .iter_mut()
+            .filter_map(|(id, network)| {
+                let vlan = network.wanted.parameters.vlan_id;
+                let told = std::mem::replace(&mut network.told_vlan, vlan);
+                (vlan != 0 && vlan != told).then(|| id.clone())
+            })
+            .collect()
+    }
+
+    /// Notes how a plan went.
+    pub(super) fn planned(&mut self, plan: &NetworkPlan, outcome: Result<(), Arc<NetworkError>>) {
+        let network = &plan.network;
+        if outcome.is_ok() && plan.deletes() {
+            self.networks.remove(network);
+        } else if let Some(network) = self.networks.get_mut(network)
+            && let Err(fault) = outcome
+        {
+            network.fault = Some(fault);
+        }
+    }
+
+    /// Books the seat that an instance asks for.
+    pub(super) fn take_seat(&mut self, request: &AttachRequest) -> Result<Seat, NetworkError> {
+        let seat = self.seat(request)?;
+
+        self.members.insert(
+            seat.instance,
+            Member {
+                network: seat.network.clone(),
+                address: seat.address.address,
+            },
+        );
+        Ok(seat)
+    }
+
+    /// Takes the instance out of the book. It may not be in it.
+    pub(super) fn leave_seat(&mut self, instance: InstanceId) {
+        self.members.remove(&instance);
+    }
+
+    /// The networks that CM no longer wants and that have no instance any more.
+    pub(super) fn deserted(&self) -> Vec<NetworkId> {
+        self.networks
+            .keys()
+            .filter(|network| self.is_deserted(network))
+            .cloned()
+            .collect()
+    }
+
+    /// All networks, as they are to be stored.
+    pub(super) fn stored(&self) -> Vec<Stored> {
+        self.networks
+            .values()
+            .map(|network| network.wanted.clone())
+            .collect()
+    }
+
+    /// The networks that cannot be used, and why.
+    pub(super) fn faults(&self) -> impl Iterator<Item = (&NetworkId, &Arc<NetworkError>)> {
+        self.networks
+            .iter()
+            .filter_map(|(id, network)| Some((id, network.fault.as_ref()?)))
+    }
+
+    /// Whether a network was removed and nobody is in it.
+    fn is_deserted(&self, id: &NetworkId) -> bool {
+        self.networks
+            .get(id)
+            .is_some_and(|network| network.wanted.removed)
+            && !self.members.values().any(|member| member.network == *id)
+    }
+
+    fn seat(&self, request: &AttachRequest) -> Result<Seat, NetworkError> {
+        let instance = request.id;
+        if let Some(member) = self.members.get(&instance) {
+            return Err(NetworkError::AlreadyAttached {
+                instance,
+                network: member.network.clone(),
+            });
+        }
+
+        let id = request.network_id();
+        if request.network.ip.is_empty() || request.network.subnet.is_empty() {
+            return Err(NetworkError::NoAddress {
+                instance,
+                network: id,
+            });
+        }
+        let network = self
+            .networks
+            .get(&id)
+            .ok_or_else(|| NetworkError::NotKnown {
+                network: id.clone(),
+            })?;
+        if let Some(fault) = &network.fault {
+            return Err(NetworkError::NotUsable {
+                network: id,
+                fault: Arc::clone(fault),
+            });
+        }
+        let position = network
+            .position
+            .expect("a network without a position has a fault");
+
+        let bad = |what, text: &str| NetworkError::BadAddress {
+            instance,
+            what,
+            text: text.to_owned(),
+        };
+        let text = &request.network.subnet;
+        text.parse::<Subnet>().map_err(|_| bad("subnet", text))?;
+        let text = &request.network.ip;
+        let address: Ipv4Addr = text.parse().map_err(|_| bad("address", text))?;
+        self.check_free(instance, &id, position, address)?;
+
+        Ok(Seat {
+            instance,
+            network: id,
+            bridge: network.wanted.bridge.clone(),
+            address: position.subnet.interface(address),
+            gateway: position.gateway,
+        })
+    }
+
+    fn check_free(
+        &self,
+        instance: InstanceId,
+        id: &NetworkId,
+        position: Position,
+        address: Ipv4Addr,
+    ) -> Result<(), NetworkError> {
+        if !position.subnet.has_host(address) {
+            return Err(NetworkError::AddressOutside {
+                instance,
+                address,
+                subnet: position.subnet.to_string(),
+                network: id.clone(),
+            });
+        }
+        if address == position.gateway {
+            return Err(NetworkError::AddressOfGateway {
+                instance,
+                address,
+                network: id.clone(),
+            });
+        }
+        let holder = self
+            .members
+            .iter()
+            .find(|(_, member)| member.network == *id && member.address == address);
+        match holder {
+            Some((&other, _)) => Err(NetworkError::AddressTaken {
+                instance,
+                address,
+                other,
+            }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What can go wrong with a network or an attachment.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::model::{InstanceId, NetworkId};
+use crate::storage::StorageError;
+
+/// Why a network or an instance's place in it cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The task has ended.
+    #[error("the network manager is closed")]
+    Closed,
+    /// The table of networks cannot be read or written.
+    #[error("cannot read or write the stored networks")]
+    Storage(#[from] StorageError),
+    /// The directory of network namespaces cannot be set up or read.
+    #[error("cannot use {path} for network namespaces")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Links and addresses cannot be listed.
+    #[error("cannot list the links of the machine")]
+    Survey(#[source] io::Error),
+    /// The kernel refused one operation. Those before it have been undone.
+    #[error("cannot {operation}")]
+    Operation {
+        /// What was tried, and for whom.
+        operation: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+
+    /// A network's id does not fit the alias of a link.
+    #[error("id of network {network} is longer than {limit} bytes", limit = super::names::LONGEST_ID)]
+    LongId {
+        /// The network.
+        network: NetworkId,
+    },
+    /// A network's subnet cannot be read.
+    #[error("subnet `{text}` of network {network} is not an IPv4 subnet such as 172.17.0.0/16")]
+    BadSubnet {
+        /// The network.
+        network: NetworkId,
+        /// As CM sent it.
+        text: String,
+    },
+    /// A network's gateway cannot be read.
+    #[error("gateway `{text}` of network {network} is not an IPv4 address")]
+    BadGateway {
+        /// The network.
+        network: NetworkId,
+        /// As CM sent it.
+        text: String,
+    },
+    /// A network's gateway is not one of its usable addresses.
+    #[error("gateway {gateway} of network {network} is no host address of its subnet {subnet}")]
+    GatewayOutside {
+        /// The network.
+        network: NetworkId,
+        /// As CM sent it.
+        gateway: Ipv4Addr,
+        /// As CM sent it.
+        subnet: String,
+    },
+    /// Two networks cannot share addresses on one node.
+    #[error("subnet {subnet} of network {network} overlaps with that of network {other}")]
+    Overlap {
+        /// The network that is refused.
+        network: NetworkId,
+        /// Its subnet.
+        subnet: String,
+        /// The network that has it.
+        other: NetworkId,
+    },
+
+    /// CM has not sent the network.
+    #[error("network {network} is not known")]
+    NotKnown {
+        /// The network.
+        network: NetworkId,
+    },
+    /// The network was refused, or could not be set up.
+    #[error("network {network} cannot be used")]
+    NotUsable {
+        /// The network.
+        network: NetworkId,
+        /// What is wrong with it.
+        #[source]
+        fault: Arc<NetworkError>,
+    },
+    /// The instance has no address or no subnet.
+    #[error("instance {instance} has no address in network {network}")]
+    NoAddress {
+        /// The instance.
+        instance: InstanceId,
+        /// Its network.
+        network: NetworkId,
+    },
+    /// The instance's address or subnet cannot be read.
+    #[error("`{text}` of instance {instance} is not an IPv4 {what}")]
+    BadAddress {
+        /// The instance.
+        instance: InstanceId,
+        /// `address` or `subnet`.
+        what: &'static str,
+        /// As CM sent it.
+        text: String,
+    },
+    /// The instance's address is none that a host of the network can have.
+    #[error(
+        "address {address} of instance {instance} is no host address of {subnet}, network {network}"
+    )]
+    AddressOutside {
+        /// The instance.
+        instance: InstanceId,
+        /// The address.
+        address: Ipv4Addr,
+        /// The network's subnet.
+        subnet: String,
+        /// The network.
+        network: NetworkId,
+    },
+    /// The instance's address is that of the gateway.
+    #[error("address {address} of instance {instance} is the gateway of network {network}")]
+    AddressOfGateway {
+        /// The instance.
+        instance: InstanceId,
+        /// The address.
+        address: Ipv4Addr,
+        /// The network.
+        network: NetworkId,
+    },
+    /// Another instance has the address.
+    #[error("address {address} of instance {instance} is taken by instance {other}")]
+    AddressTaken {
+        /// The instance that is refused.
+        instance: InstanceId,
+        /// The address.
+        address: Ipv4Addr,
+        /// The instance that has it.
+        other: InstanceId,
+    },
+    /// The instance is attached.
+    #[error("instance {instance} is already in network {network}")]
+    AlreadyAttached {
+        /// The instance.
+        instance: InstanceId,
+        /// The network that it is in.
+        network: NetworkId,
+    },
+    /// What is there of a running instance is not what should be.
+    #[error("network of instance {instance} cannot be taken over: {reason}")]
+    NotWhole {
+        /// The instance.
+        instance: InstanceId,
+        /// What is missing or different.
+        reason: String,
+    },
+}

@@ -1,0 +1,147 @@
+//! The handle of the network manager, and what it takes and gives.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::NetworkError;
+use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId};
+
+/// What the network manager is told once.
+#[derive(Clone, Debug)]
+pub struct NetworkSettings {
+    /// Hosts that every instance knows, from the configuration.
+    pub hosts: Vec<(IpAddr, String)>,
+    /// Directory of named network namespaces.
+    pub namespaces: PathBuf,
+    /// Files that name the host's resolvers; the first one counts that names
+    /// one which instances can reach.
+    pub resolv_conf: Vec<PathBuf>,
+}
+
+impl Default for NetworkSettings {
+    /// The usual places, and no hosts.
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            namespaces: "/run/netns".into(),
+            resolv_conf: vec![
+                "/etc/resolv.conf".into(),
+                // What systemd-resolved asks, when it is the host's resolver.
+                "/run/systemd/resolve/resolv.conf".into(),
+            ],
+        }
+    }
+}
+
+/// An instance that is to be in a network, or is in it already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachRequest {
+    /// Names the network namespace.
+    pub id: InstanceId,
+    /// Which instance it is, for log lines.
+    pub ident: InstanceIdent,
+    /// Its place in the network, as CM sent it.
+    pub network: NetworkParameters,
+    /// Names the network when `network` does not.
+    pub provider_id: ProviderId,
+    /// From the service's configuration.
+    pub hostname: Option<String>,
+}
+
+impl AttachRequest {
+    /// The network that the instance belongs to.
+    #[must_use]
+    pub fn network_id(&self) -> NetworkId {
+        if self.network.network_id.as_str().is_empty() {
+            NetworkId::from(self.provider_id.as_str())
+        } else {
+            self.network.network_id.clone()
+        }
+    }
+}
+
+/// What an attached instance needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its network namespace.
+    pub netns: PathBuf,
+    /// Text of its `/etc/hosts`.
+    pub hosts: String,
+    /// Text of its `/etc/resolv.conf`.
+    pub resolv_conf: String,
+}
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, NetworkError>>;
+
+/// What the task is asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    Update(Vec<NetworkParameters>),
+    Attach(Box<AttachRequest>, Answer<Attachment>),
+    Adopt(Box<AttachRequest>, Answer<Attachment>),
+    Detach(InstanceId, Answer<()>),
+    Found(Answer<Vec<InstanceId>>),
+    Alive(Answer<()>),
+}
+
+/// Handle of the network manager. The task ends when the last handle is gone.
+#[derive(Clone, Debug)]
+pub struct Networks {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Networks {
+    pub(super) fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands }
+    }
+
+    /// Makes these the provider networks. Takes effect before any attach that
+    /// is asked for later. What is wrong with a network becomes the error of
+    /// its instances.
+    pub async fn update(&self, networks: Vec<NetworkParameters>) {
+        // A task that has ended says so to those who wait for an answer.
+        drop(self.commands.send(Command::Update(networks)).await);
+    }
+
+    /// Gives an instance its network namespace, link, address and route. On an
+    /// error nothing of it is left.
+    pub async fn attach(&self, request: AttachRequest) -> Result<Attachment, NetworkError> {
+        self.ask(|answer| Command::Attach(Box::new(request), answer))
+            .await
+    }
+
+    /// Takes over a running instance without touching it. An error says what is
+    /// not as [`Networks::attach`] would have made it; then it has to be
+    /// detached.
+    pub async fn adopt(&self, request: AttachRequest) -> Result<Attachment, NetworkError> {
+        self.ask(|answer| Command::Adopt(Box::new(request), answer))
+            .await
+    }
+
+    /// Takes everything from an instance that it has of the network, also from
+    /// one that is not known. What is not there counts as taken.
+    pub async fn detach(&self, id: InstanceId) -> Result<(), NetworkError> {
+        self.ask(|answer| Command::Detach(id, answer)).await
+    }
+
+    /// The instances that have a network namespace or a link on the machine.
+    pub async fn found(&self) -> Result<Vec<InstanceId>, NetworkError> {
+        self.ask(Command::Found).await
+    }
+
+    /// Returns when the task has taken up this call: its loop turns.
+    pub async fn alive(&self) -> Result<(), NetworkError> {
+        self.ask(Command::Alive).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, NetworkError> {
+        let (answer, outcome) = oneshot::channel();
+        self.commands
+            .send(command(answer))
+            .await
+            .map_err(|_| NetworkError::Closed)?;
+        outcome.await.map_err(|_| NetworkError::Closed)?
+    }
+}

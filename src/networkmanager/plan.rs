@@ -1,0 +1,318 @@
+//! Operations on the kernel as values, each with its undo.
+//!
+//! A plan is a list of operations. [`carry_out`] performs them in order, those
+//! for one place together, and when one fails it undoes all that came before.
+//! An operation that takes something away has no undo and takes "not there" for
+//! an answer, so undoing may name things that were never made.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::addresses::{InterfaceAddress, Mac};
+use super::names;
+use crate::model::{InstanceId, NetworkId};
+
+/// One change of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// Makes a bridge, up and forwarding, that carries the network's alias.
+    CreateBridge { bridge: String, network: NetworkId },
+    /// Makes an existing bridge up, forwarding and ours.
+    RepairBridge { bridge: String, network: NetworkId },
+    /// Gives a bridge an address.
+    AddAddress {
+        bridge: String,
+        address: InterfaceAddress,
+    },
+    /// Takes an address from a bridge.
+    RemoveAddress {
+        bridge: String,
+        address: InterfaceAddress,
+    },
+    /// Makes a network namespace with a name in the file system.
+    CreateNamespace { instance: InstanceId },
+    /// Makes a veth pair: `eth0` in the namespace, the other end at the host.
+    CreatePair {
+        instance: InstanceId,
+        host_end: String,
+        mac: Mac,
+    },
+    /// Gives `eth0` its address and the namespace its default route.
+    SetAddress {
+        instance: InstanceId,
+        address: InterfaceAddress,
+        gateway: Ipv4Addr,
+    },
+    /// Makes the host's end a port of the bridge, up, in hairpin mode.
+    JoinBridge {
+        instance: InstanceId,
+        host_end: String,
+        bridge: String,
+    },
+    /// Deletes a veth pair.
+    DeletePair {
+        instance: InstanceId,
+        host_end: String,
+    },
+    /// Deletes a bridge.
+    DeleteBridge { bridge: String },
+    /// Takes the name of a network namespace away. The kernel deletes the
+    /// namespace when nothing uses it any more.
+    DeleteNamespace { instance: InstanceId },
+}
+
+/// Where an operation works. Operations for one place go there together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// SM's own network namespace.
+    Host,
+    /// The network namespace of an instance.
+    Inside(InstanceId),
+    /// The name of an instance's namespace.
+    Namespaces(InstanceId),
+}
+
+impl Operation {
+    /// Where it works.
+    pub(super) fn place(&self) -> Place {
+        match self {
+            Self::CreateBridge { .. }
+            | Self::RepairBridge { .. }
+            | Self::AddAddress { .. }
+            | Self::RemoveAddress { .. }
+            | Self::JoinBridge { .. }
+            | Self::DeletePair { .. }
+            | Self::DeleteBridge { .. } => Place::Host,
+            Self::CreatePair { instance, .. } | Self::SetAddress { instance, .. } => {
+                Place::Inside(*instance)
+            }
+            Self::CreateNamespace { instance } | Self::DeleteNamespace { instance } => {
+                Place::Namespaces(*instance)
+            }
+        }
+    }
+
+    /// What takes it back. `None`: nothing to take back, or it goes with what
+    /// an earlier operation made.
+    pub(super) fn undo(&self) -> Option<Self> {
+        match self {
+            Self::CreateBridge { bridge, .. } => Some(Self::DeleteBridge {
+                bridge: bridge.clone(),
+            }),
+            Self::AddAddress { bridge, address } => Some(Self::RemoveAddress {
+                bridge: bridge.clone(),
+                address: *address,
+            }),
+            Self::RemoveAddress { bridge, address } => Some(Self::AddAddress {
+                bridge: bridge.clone(),
+                address: *address,
+            }),
+            Self::CreateNamespace { instance } => Some(Self::DeleteNamespace {
+                instance: *instance,
+            }),
+            Self::CreatePair {
+                instance, host_end, ..
+            } => Some(Self::DeletePair {
+                instance: *instance,
+                host_end: host_end.clone(),
+            }),
+            Self::RepairBridge { .. }
+            | Self::SetAddress { .. }
+            | Self::JoinBridge { .. }
+            | Self::DeletePair { .. }
+            | Self::DeleteBridge { .. }
+            | Self::DeleteNamespace { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateBridge { bridge, network } => {
+                write!(f, "create bridge {bridge} of network {network}")
+            }
+            Self::RepairBridge { bridge, network } => {
+                write!(f, "repair bridge {bridge} of network {network}")
+            }
+            Self::AddAddress { bridge, address } => {
+                write!(f, "give address {address} to bridge {bridge}")
+            }
+            Self::RemoveAddress { bridge, address } => {
+                write!(f, "take address {address} from bridge {bridge}")
+            }
+            Self::CreateNamespace { instance } => {
+                write!(f, "create network namespace of instance {instance}")
+            }
+            Self::CreatePair { instance, .. } => {
+                write!(f, "create network link of instance {instance}")
+            }
+            Self::SetAddress {
+                instance, address, ..
+            } => write!(f, "give address {address} to instance {instance}"),
+            Self::JoinBridge {
+                instance, bridge, ..
+            } => write!(f, "connect instance {instance} to bridge {bridge}"),
+            Self::DeletePair { instance, .. } => {
+                write!(f, "delete network link of instance {instance}")
+            }
+            Self::DeleteBridge { bridge } => write!(f, "delete bridge {bridge}"),
+            Self::DeleteNamespace { instance } => {
+                write!(f, "delete network namespace of instance {instance}")
+            }
+        }
+    }
+}
+
+/// An instance's place in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    pub(super) instance: InstanceId,
+    pub(super) network: NetworkId,
+    pub(super) bridge: String,
+    pub(super) address: InterfaceAddress,
+    pub(super) gateway: Ipv4Addr,
+}
+
+/// Gives an instance its seat. What an earlier life of it has left goes first.
+pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
+    let instance = seat.instance;
+    let host_end = names::host_end(instance);
+
+    let mut operations = detach(instance);
+    operations.extend([
+        Operation::CreateNamespace { instance },
+        Operation::CreatePair {
+            instance,
+            host_end: host_end.clone(),
+            mac: super::addresses::instance_mac(seat.address.address),
+        },
+        Operation::SetAddress {
+            instance,
+            address: seat.address,
+            gateway: seat.gateway,
+        },
+        Operation::JoinBridge {
+            instance,
+            host_end,
+            bridge: seat.bridge.clone(),
+        },
+    ]);
+
+    operations
+}
+
+/// Takes from an instance all that [`attach`] gave it.
+///
+/// The pair would go with the namespace, but only a while later, and until then
+/// the instance could not be attached again.
+pub(super) fn detach(instance: InstanceId) -> Vec<Operation> {
+    vec![
+        Operation::DeletePair {
+            instance,
+            host_end: names::host_end(instance),
+        },
+        Operation::DeleteNamespace { instance },
+    ]
+}
+
+/// A plan failed.
+#[derive(Debug)]
+pub(super) struct Failure<E> {
+    /// Why.
+    pub(super) cause: E,
+    /// Why something of it could not be undone.
+    pub(super) left: Vec<E>,
+}
+
+/// Performs a plan, batch by batch. When a batch fails, all that was done is
+/// undone, in reverse; of the failed batch anything may have been done.
+pub(super) fn carry_out<E>(
+    plan: &[Operation],
+    mut perform: impl FnMut(&[Operation]) -> Result<(), E>,
+) -> Result<(), Failure<E>> {
+    let mut begun = 0;
+    for batch in plan.chunk_by(|a, b| a.place() == b.place()) {
+        begun += batch.len();
+        if let Err(cause) = perform(batch) {
+            let left = plan[..begun]
+                .iter()
+                .rev()
+                .filter_map(Operation::undo)
+                .filter_map(|undo| perform(&[undo]).err())
+                .collect();
+            return Err(Failure { cause, left });
+        }
+    }
+
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seat() -> Seat {
+        Seat {
+            instance: InstanceId::from_u128(1),
+            network: "provider".into(),
+            bridge: "br-provider".into(),
+            address: InterfaceAddress {
+                address: Ipv4Addr::new(10, 1, 0, 2),
+                prefix: 24,
+            },
+            gateway: Ipv4Addr::new(10, 1, 0, 1),
+        }
+    }
+
+    /// What is performed when the n-th batch fails.
+    fn performed(plan: &[Operation], failing: usize) -> Vec<Vec<String>> {
+        let mut batches = Vec::new();
+        drop(carry_out(plan, |batch| {
+            batches.push(batch.iter().map(Operation::to_string).collect());
+            if batches.len() == failing {
+                Err("no luck")
+            } else {
+                Ok(())
+            }
+        }));
+        batches
+    }
+
+    #[test]
+    fn attaching_takes_one_batch_for_each_place() {
+        let batches = performed(&attach(&seat()), usize::MAX);
+
+        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+        // What was left, the namespace's name, its inside, the bridge.
+        assert_eq!(sizes, [1, 2, 2, 1]);
+    }
+
+    #[test]
+    fn failed_plan_is_undone_in_reverse() {
+        let batches = performed(&attach(&seat()), 4);
+
+        let instance = seat().instance;
+        assert_eq!(
+            batches[4..],
+            [
+                [format!("delete network link of instance {instance}")],
+                [format!("delete network namespace of instance {instance}")],
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_reported() {
+        let mut calls = 0;
+
+        let failure = carry_out(&attach(&seat()), |_| {
+            calls += 1;
+            if calls < 4 { Ok(()) } else { Err(calls) }
+        })
+        .unwrap_err();
+
+        assert_eq!(failure.cause, 4);
+        assert_eq!(failure.left, [5, 6]);
+    }
+}

@@ -1,0 +1,18 @@
+//! What the node has and uses.
+//!
+//! [`Resources`] is the handle, [`MonitorTask`] the loop behind it: it measures
+//! the node each poll period, tells CM each send period, and answers a question
+//! with a measurement of its own. The figures of CPU use come from the
+//! difference of two readings (`usage`, pure); the loop owns the earlier ones.
+//!
+//! A partition that cannot be measured counts as empty and is told in the log
+//! once. Nothing here stops because of a failed measurement.
+
+mod monitor;
+mod system;
+mod usage;
+
+#[cfg(test)]
+mod monitor_tests;
+
+pub use monitor::{MonitorTask, Resources};
