@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! - [`model`]: plain data that components share
-//! - [`config`]: the configuration file
+//! - [`arguments`], [`config`], [`telemetry`]: command line, file, log
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
 //! - [`layermanager`]: services and layers on disk
@@ -14,10 +14,14 @@
 //! - [`resourcemanager`]: what the node has and uses
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
-//! - `dispatch`, `app`: join the ends
+//! - [`supervisor`]: systemd's watchdog
+//! - [`dispatch`], [`app`]: join the ends
 
+pub mod app;
+pub mod arguments;
 pub mod cmclient;
 pub mod config;
+pub mod dispatch;
 pub mod iamclient;
 pub mod launcher;
 pub mod layermanager;
@@ -26,3 +30,5 @@ pub mod networkmanager;
 pub mod peer;
 pub mod resourcemanager;
 pub mod storage;
+pub mod supervisor;
+pub mod telemetry;

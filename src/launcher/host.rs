@@ -57,6 +57,18 @@ pub struct Blueprint {
     pub fingerprint: String,
 }
 
+impl Blueprint {
+    /// The network that the instance belongs to: CM leaves it empty, then the
+    /// provider of the service names it.
+    #[must_use]
+    pub fn network_id(&self) -> &str {
+        match self.info.network.network_id.as_str() {
+            "" => self.service.provider_id.as_str(),
+            id => id,
+        }
+    }
+}
+
 /// Which instance something is given back for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -1,0 +1,236 @@
+"""Measures starts and stops on a test device, see bench/README.md. Runs in the device."""
+import argparse
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import datetime
+from statistics import median
+
+COUNTS = (1, 8, 32)
+STORAGES = "/var/aos/storages"
+START_INTERVAL = 1.0
+FIGURES = "/var/aos/figures.json"
+# Nothing here takes so long; a lost answer shall not hang the benchmark.
+PATIENCE = 120
+
+
+def fail(text):
+    print(f"measure: {text}", file=sys.stderr)
+    # 1 is for a missed target.
+    sys.exit(3)
+
+
+class Unit:
+    """CM and IAM, played by aosctl."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.process = subprocess.Popen(
+            ["timeout", "3600", "aosctl", "unit", "run", "-o", "json", "--dir", directory, "--timeout", str(PATIENCE)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.wait("listening")
+
+    def command(self, line):
+        self.process.stdin.write(line + "\n")
+
+    def wait(self, name, wanted=lambda event: True):
+        for line in self.process.stdout:
+            event = json.loads(line)
+            if event["event"] == "failed":
+                fail(f"{event['error']}")
+            if event["event"] == name and wanted(event):
+                return event
+        fail(f"the peers have ended before {name}")
+
+    def run(self, state):
+        """Sends a state. Returns when that was, and how long the status took, in seconds."""
+        self.command(f"run {state}")
+        sent = self.wait("sent", lambda event: event["message"] == "run_instances")
+        status = self.wait("run_instances_status")
+        if any(instance["run_state"] != "active" for instance in status["instances"]):
+            fail(f"{status}")
+        return wall(sent), (status["t_ms"] - sent["t_ms"]) / 1000
+
+
+def wall(event):
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+def systemctl(*words):
+    return subprocess.run(["systemctl", *words], check=True, capture_output=True, text=True).stdout
+
+
+def units():
+    listed = systemctl("list-units", "--all", "--plain", "--no-legend", "aos-service@*.service")
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+def write_state(directory, count):
+    def network(host):
+        return {"subnet": "172.30.0.0/16", "ip": f"172.30.1.{host}"}
+
+    state = {
+        "services": [{"id": "bench", "provider": "bench", "gid": 5000, "package": "bench.tar"}],
+        "networks": [{"id": "bench", "subnet": "172.30.0.0/16", "ip": "172.30.0.1"}],
+        "instances": [
+            {"service": "bench", "subject": "subject", "index": index, "uid": 5001,
+             "storage": f"bench-{index}", "network": network(index + 1)}
+            for index in range(count)],
+    }
+    path = os.path.join(directory, f"bench-{count}.json")
+    with open(path, "w") as file:
+        json.dump(state, file)
+    return path
+
+
+def files():
+    return glob.glob(f"{STORAGES}/bench-*/up")
+
+
+def forget_starts():
+    for path in files():
+        os.unlink(path)
+
+
+def last_start(count):
+    """When the last of the services made its file."""
+    deadline = time.time() + PATIENCE
+    while len(files()) < count:
+        if time.time() > deadline:
+            fail(f"{len(files())} of {count} services have started")
+        time.sleep(0.01)
+    return max(os.stat(path).st_mtime for path in files())
+
+
+def manager_pid():
+    return int(systemctl("show", "--value", "--property=MainPID", "aos-servicemanager.service"))
+
+
+def idle(seconds):
+    """PSS in MiB and use of one processor in percent."""
+    pid = manager_pid()
+
+    def used():
+        total = 0
+        for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+            with open(path) as file:
+                total += int(file.read().split()[0])
+        return total
+
+    # What has just been done comes to rest.
+    time.sleep(5)
+    before, start = used(), time.monotonic()
+    time.sleep(seconds)
+    share = (used() - before) / 1e9 / (time.monotonic() - start) * 100
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    return {"pss_mib": pss / 1024, "cpu_percent": share}
+
+
+def repetition(unit, count, state, nothing):
+    figures = {}
+    forget_starts()
+    sent, figures["reported"] = unit.run(state)
+    figures["running"] = last_start(count) - sent
+
+    # The floor: the very same units, with all that they need.
+    names = units()
+    systemctl("stop", "aos-servicemanager.service")
+    systemctl("stop", *names)
+    forget_starts()
+    start = time.time()
+    systemctl("start", *names)
+    figures["floor_running"] = last_start(count) - start
+    start = time.time()
+    systemctl("stop", *names)
+    figures["floor_stop"] = time.time() - start
+
+    systemctl("start", *names)
+    systemctl("start", "aos-servicemanager.service")
+    unit.wait("node_configuration")
+    unit.wait("run_instances_status")
+    _, figures["stop"] = unit.run(nothing)
+    return figures
+
+
+def row(count, all_figures):
+    def value(name):
+        values = [figures[name] for figures in all_figures]
+        return f"{median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+    def ratio(name, floor):
+        return f"{middle(all_figures, name) / middle(all_figures, floor):.2f}"
+
+    return [str(count), value("running"), value("floor_running"), ratio("running", "floor_running"),
+            value("reported"), value("stop"), value("floor_stop"), ratio("stop", "floor_stop")]
+
+
+def middle(all_figures, name):
+    return median(figures[name] for figures in all_figures)
+
+
+def print_table(rows):
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for number, cells in enumerate(rows):
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |")
+        if number == 0:
+            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+
+
+def verdict(what, value, limit):
+    is_met = value <= limit
+    print(f"{'met   ' if is_met else 'MISSED'}  {what}: {value:.2f}, at most {limit:.2f}")
+    return is_met
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--unit", required=True)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--idle", type=float, default=30)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+
+    nothing = write_state(arguments.unit, 0)
+    states = {count: write_state(arguments.unit, count) for count in COUNTS}
+    systemctl("start", "aos-servicemanager.service")
+    unit = Unit(arguments.unit)
+    # Installs the service, and warms up the rest.
+    unit.run(states[COUNTS[-1]])
+    unit.run(nothing)
+
+    figures = {count: [] for count in COUNTS}
+    for number in range(arguments.repetitions):
+        for count in COUNTS:
+            figures[count].append(repetition(unit, count, states[count], nothing))
+        print(f"repetition {number + 1} of {arguments.repetitions}", file=sys.stderr)
+    # A fresh process: what is measured is not what the benchmark has left.
+    systemctl("restart", "aos-servicemanager.service")
+    unit.wait("run_instances_status")
+    at_rest = {0: idle(arguments.idle)}
+    unit.run(states[32])
+    at_rest[32] = idle(arguments.idle)
+    unit.run(nothing)
+
+    with open(FIGURES, "w") as file:
+        json.dump({"starts": figures, "idle": at_rest}, file, indent=1)
+    print(f"\nSeconds, medians of {arguments.repetitions} (smallest–largest); {os.cpu_count()} processors\n")
+    head = ["N", "to running", "floor", "ratio", "reported", "stop", "floor", "ratio"]
+    print_table([head] + [row(count, figures[count]) for count in COUNTS])
+    print()
+    for count, values in at_rest.items():
+        print(f"idle with {count} instances: PSS {values['pss_mib']:.1f} MiB, {values['cpu_percent']:.3f} % of a processor")
+    print()
+    results = [
+        verdict("to running / floor at N = 32",
+                middle(figures[32], "running") / middle(figures[32], "floor_running"), 1.5),
+        verdict("reported at N = 1, in seconds", middle(figures[1], "reported"), 1.2 * START_INTERVAL + 0.3),
+    ]
+    return 0 if all(results) or not arguments.check else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+//! What one instance holds, as a value.
+//!
+//! [`Instance::on`] is the only way to change it. It does no I/O: it returns
+//! the step to carry out, and the outcome comes back as another event. At most
+//! one step of an instance is on its way.
+//!
+//! Invariant: `held` is exactly what the host keeps for us, in the order we
+//! took it. Stopping gives it back in reverse, however far the start got.
+
+use super::host::Resource;
+
+/// Where an instance is between nothing and running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It holds nothing.
+    #[default]
+    Stopped,
+    /// It takes what it needs, one resource after the other.
+    Acquiring,
+    /// It holds everything; its unit was started.
+    Running,
+    /// It gives back what it holds.
+    Releasing,
+}
+
+/// What happens to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// It shall run.
+    Start,
+    /// It shall not run.
+    Stop,
+    /// systemd gave up, or somebody stopped the unit.
+    UnitGone,
+    /// The step was an acquisition and succeeded.
+    Acquired,
+    /// The step was an acquisition and failed.
+    AcquireRefused,
+    /// The step was a release and succeeded.
+    Released,
+    /// The step was a release and failed.
+    ReleaseRefused,
+    /// The pause after a failed release is over.
+    RetryDue,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Wait for the next event.
+    Nothing,
+    /// Take this.
+    Acquire(Resource),
+    /// Give this back.
+    Release(Resource),
+    /// Come back with [`Event::RetryDue`] after a pause.
+    Pause,
+}
+
+/// One instance on the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Instance {
+    phase: Phase,
+    held: Vec<Resource>,
+    stop_wanted: bool,
+}
+
+impl Instance {
+    /// One that was found on the machine: it may hold everything.
+    pub(super) fn found() -> Self {
+        Self {
+            phase: Phase::Running,
+            held: Resource::ACQUIRE_ORDER.to_vec(),
+            stop_wanted: false,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The one way to change the instance.
+    pub(super) fn on(&mut self, event: Event) -> Step {
+        match (self.phase, event) {
+            (Phase::Stopped, Event::Start) => {
+                self.stop_wanted = false;
+                self.acquire_next()
+            }
+            (Phase::Acquiring, Event::Acquired) => {
+                self.held.push(Resource::ACQUIRE_ORDER[self.held.len()]);
+                if self.stop_wanted {
+                    self.release_next()
+                } else {
+                    self.acquire_next()
+                }
+            }
+            // The step in flight reports back first; then we turn around.
+            (Phase::Acquiring, Event::Stop) => {
+                self.stop_wanted = true;
+                Step::Nothing
+            }
+            (Phase::Acquiring, Event::AcquireRefused)
+            | (Phase::Running, Event::Stop | Event::UnitGone)
+            | (Phase::Releasing, Event::RetryDue) => self.release_next(),
+            (Phase::Releasing, Event::Released) => {
+                self.held.pop();
+                self.release_next()
+            }
+            (Phase::Releasing, Event::ReleaseRefused) => Step::Pause,
+            // Late events are normal on a real host.
+            (Phase::Stopped | Phase::Acquiring | Phase::Running | Phase::Releasing, _) => {
+                Step::Nothing
+            }
+        }
+    }
+
+    fn acquire_next(&mut self) -> Step {
+        if let Some(resource) = Resource::ACQUIRE_ORDER.get(self.held.len()) {
+            self.phase = Phase::Acquiring;
+            Step::Acquire(*resource)
+        } else {
+            self.phase = Phase::Running;
+            Step::Nothing
+        }
+    }
+
+    fn release_next(&mut self) -> Step {
+        if let Some(resource) = self.held.last() {
+            self.phase = Phase::Releasing;
+            Step::Release(*resource)
+        } else {
+            self.phase = Phase::Stopped;
+            Step::Nothing
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(step: Step, works: bool) -> Option<Event> {
+        match (step, works) {
+            (Step::Nothing, _) => None,
+            (Step::Acquire(_), true) => Some(Event::Acquired),
+            (Step::Acquire(_), false) => Some(Event::AcquireRefused),
+            (Step::Release(_), true) => Some(Event::Released),
+            (Step::Release(_), false) => Some(Event::ReleaseRefused),
+            (Step::Pause, _) => Some(Event::RetryDue),
+        }
+    }
+
+    fn carry_out(instance: &mut Instance, mut step: Step, refuse: Option<Resource>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some(event) = answer(step, step != refuse.map_or(Step::Nothing, Step::Acquire)) {
+            steps.push(step);
+            step = instance.on(event);
+        }
+        steps
+    }
+
+    #[test]
+    fn start_takes_everything_in_order() {
+        let mut instance = Instance::default();
+
+        let first = instance.on(Event::Start);
+        let steps = carry_out(&mut instance, first, None);
+
+        assert_eq!(steps, Resource::ACQUIRE_ORDER.map(Step::Acquire));
+        assert_eq!(instance.phase(), Phase::Running);
+    }
+
+    #[test]
+    fn refused_unit_gives_everything_back_in_reverse() {
+        let mut instance = Instance::default();
+
+        let first = instance.on(Event::Start);
+        let steps = carry_out(&mut instance, first, Some(Resource::Unit));
+
+        let given_back: Vec<_> = Resource::ACQUIRE_ORDER[..4]
+            .iter()
+            .rev()
+            .copied()
+            .map(Step::Release)
+            .collect();
+        assert_eq!(steps[5..], given_back);
+        assert_eq!(instance, Instance::default());
+    }
+
+    #[test]
+    fn stop_during_a_start_waits_for_the_step_in_flight() {
+        let mut instance = Instance::default();
+        instance.on(Event::Start);
+
+        let at_once = instance.on(Event::Stop);
+        let after_step = instance.on(Event::Acquired);
+
+        assert_eq!(at_once, Step::Nothing);
+        assert_eq!(after_step, Step::Release(Resource::Secret));
+    }
+
+    #[test]
+    fn refused_release_is_tried_again_and_forgets_nothing() {
+        let mut instance = Instance::found();
+        instance.on(Event::Stop);
+
+        let paused = instance.on(Event::ReleaseRefused);
+        let again = instance.on(Event::RetryDue);
+
+        assert_eq!(paused, Step::Pause);
+        assert_eq!(again, Step::Release(Resource::Unit));
+    }
+
+    proptest! {
+        /// Whatever happens, a stop at the end leaves nothing held, and the
+        /// host's own book agrees with `held` all the way.
+        #[test]
+        fn any_history_can_be_stopped(history in prop::collection::vec((0u8..4, any::<bool>()), 0..60)) {
+            let mut instance = Instance::default();
+            let mut book: Vec<Resource> = Vec::new();
+            let mut flight = Step::Nothing;
+
+            let mut history: Vec<_> = history;
+            history.push((1, true));
+            history.extend(std::iter::repeat_n((3, true), 40));
+            for (what, works) in history {
+                let event = match what {
+                    0 => Event::Start,
+                    1 => Event::Stop,
+                    2 => Event::UnitGone,
+                    _ => match answer(flight, works) {
+                        Some(event) => {
+                            match (flight, works) {
+                                (Step::Acquire(resource), true) => book.push(resource),
+                                (Step::Release(_), true) => drop(book.pop()),
+                                _ => {}
+                            }
+                            flight = Step::Nothing;
+                            event
+                        }
+                        None => continue,
+                    },
+                };
+                let step = instance.on(event);
+                if step != Step::Nothing {
+                    prop_assert_eq!(flight, Step::Nothing, "two steps in flight");
+                    flight = step;
+                }
+                prop_assert_eq!(&book, &instance.held);
+            }
+
+            prop_assert_eq!(instance.phase(), Phase::Stopped);
+            prop_assert_eq!(book, Vec::<Resource>::new());
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The launcher's tables: what is desired, and what was started.
+//!
+//! A row of `instances` lives as long as its ident is desired or the instance
+//! holds anything. `position` and `info` say what is desired; `held` says what
+//! the running instance was started with, so that it can be recognised.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use super::host::Blueprint;
+use crate::model::{
+    DesiredState, InstanceId, InstanceIdent, InstanceInfo, LayerInfo, ServiceId, ServiceInfo,
+    ServiceKey, SubjectId,
+};
+use crate::storage::{Database, StorageError};
+
+/// Key of the desired services and layers in `config`.
+const DESIRED_CONTENT: &str = "desiredContent";
+
+/// What an instance was started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub(super) fingerprint: String,
+    pub(super) info: InstanceInfo,
+    pub(super) service: ServiceKey,
+}
+
+impl Held {
+    pub(super) fn of(blueprint: &Blueprint) -> Self {
+        Self {
+            fingerprint: blueprint.fingerprint.clone(),
+            info: blueprint.info.clone(),
+            service: blueprint.service.key.clone(),
+        }
+    }
+}
+
+/// One row of `instances`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredInstance {
+    pub(super) id: InstanceId,
+    pub(super) ident: InstanceIdent,
+    pub(super) held: Option<Held>,
+}
+
+/// All that was stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) list: DesiredState,
+    pub(super) instances: Vec<StoredInstance>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Content {
+    services: Vec<ServiceInfo>,
+    layers: Vec<LayerInfo>,
+}
+
+/// The launcher's part of the database.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    database: Database,
+}
+
+impl Store {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Makes `list` the desired one. `ids` has one for each of its instances.
+    pub(super) async fn save(
+        &self,
+        list: DesiredState,
+        ids: BTreeMap<InstanceIdent, InstanceId>,
+    ) -> Result<(), StorageError> {
+        self.database
+            .call(move |connection| save(connection, list, &ids))
+            .await
+    }
+
+    /// Reads everything back.
+    pub(super) async fn load(&self) -> Result<Stored, StorageError> {
+        self.database.call(|connection| load(connection)).await
+    }
+
+    /// Remembers what an instance is started with.
+    pub(super) async fn started(&self, id: InstanceId, held: Held) -> Result<(), StorageError> {
+        self.database
+            .call(move |connection| {
+                connection
+                    .prepare_cached("UPDATE instances SET held = ?2 WHERE instance_id = ?1")?
+                    .execute(params![id.to_string(), json("instances.held", &held)?])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Forgets an instance, unless it is desired again.
+    pub(super) async fn forget(&self, id: InstanceId) -> Result<(), StorageError> {
+        self.database
+            .call(move |connection| {
+                connection
+                    .prepare_cached(
+                        "DELETE FROM instances WHERE instance_id = ?1 AND position IS NULL",
+                    )?
+                    .execute([id.to_string()])?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn save(
+    connection: &mut Connection,
+    list: DesiredState,
+    ids: &BTreeMap<InstanceIdent, InstanceId>,
+) -> Result<(), StorageError> {
+    let content = Content {
+        services: list.services,
+        layers: list.layers,
+    };
+    let transaction = connection.transaction()?;
+
+    transaction.execute(
+        "INSERT INTO config (key, value) VALUES (?1, ?2)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        params![DESIRED_CONTENT, json("config.desiredContent", &content)?],
+    )?;
+    transaction.execute("UPDATE instances SET position = NULL, info = NULL", [])?;
+    {
+        // The same ident under an older id: that one is on its way out.
+        let mut outdate = transaction.prepare(
+            "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
+                 AND instance_id <> ?1",
+        )?;
+        let mut insert = transaction.prepare(
+            "INSERT INTO instances
+                 (instance_id, service_id, subject_id, instance, position, info)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (instance_id) DO UPDATE SET
+                 position = excluded.position, info = excluded.info",
+        )?;
+        let known = list
+            .instances
+            .iter()
+            .filter_map(|info| Some((ids.get(&info.ident)?, info)));
+        for (position, (id, info)) in known.enumerate() {
+            outdate.execute(params![
+                id.to_string(),
+                info.ident.service_id.as_str(),
+                info.ident.subject_id.as_str(),
+                info.ident.index,
+            ])?;
+            insert.execute(params![
+                id.to_string(),
+                info.ident.service_id.as_str(),
+                info.ident.subject_id.as_str(),
+                info.ident.index,
+                i64::try_from(position).unwrap_or(i64::MAX),
+                json("instances.info", info)?,
+            ])?;
+        }
+    }
+    transaction.commit()?;
+
+    Ok(())
+}
+
+fn load(connection: &Connection) -> Result<Stored, StorageError> {
+    let content: Option<String> = connection
+        .query_row(
+            "SELECT value FROM config WHERE key = ?1",
+            [DESIRED_CONTENT],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let content: Content = match content {
+        Some(text) => parse("config.desiredContent", &text)?,
+        None => Content::default(),
+    };
+
+    let mut stored = Stored {
+        list: DesiredState {
+            services: content.services,
+            layers: content.layers,
+            ..Default::default()
+        },
+        instances: Vec::new(),
+    };
+    let mut select = connection.prepare(
+        "SELECT instance_id, service_id, subject_id, instance, info, held FROM instances
+         ORDER BY position",
+    )?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let Ok(id) = id.parse() else {
+            tracing::error!(id, "a stored instance has no valid id and is left out");
+            continue;
+        };
+        let ident = InstanceIdent {
+            service_id: ServiceId::new(row.get::<_, String>(1)?),
+            subject_id: SubjectId::new(row.get::<_, String>(2)?),
+            index: row.get(3)?,
+        };
+        let info: Option<String> = row.get(4)?;
+        let held: Option<String> = row.get(5)?;
+        if let Some(info) = info {
+            stored.list.instances.push(parse("instances.info", &info)?);
+        }
+        let held = held
+            .map(|held| parse("instances.held", &held))
+            .transpose()?;
+        stored.instances.push(StoredInstance { id, ident, held });
+    }
+
+    Ok(stored)
+}
+
+fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StorageError> {
+    serde_json::to_string(value).map_err(|source| StorageError::Value { what, source })
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(what: &'static str, text: &str) -> Result<T, StorageError> {
+    serde_json::from_str(text).map_err(|source| StorageError::Value { what, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(indices: &[i64]) -> (DesiredState, BTreeMap<InstanceIdent, InstanceId>) {
+        let ident = |index| InstanceIdent {
+            service_id: "web".into(),
+            subject_id: "me".into(),
+            index,
+        };
+        let instances = indices
+            .iter()
+            .map(|index| InstanceInfo {
+                ident: ident(*index),
+                uid: 5000,
+                ..Default::default()
+            })
+            .collect();
+        let ids = indices
+            .iter()
+            .map(|index| {
+                (
+                    ident(*index),
+                    InstanceId::from_u128(u128::from(index.unsigned_abs())),
+                )
+            })
+            .collect();
+        (
+            DesiredState {
+                instances,
+                ..Default::default()
+            },
+            ids,
+        )
+    }
+
+    fn store() -> Store {
+        Store::new(Database::in_memory().unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_saved_comes_back_in_its_order() {
+        let store = store();
+        let (mut desired, ids) = list(&[3, 1, 2]);
+        desired.services.push(ServiceInfo {
+            id: "web".into(),
+            gid: 7,
+            ..Default::default()
+        });
+
+        store.save(desired.clone(), ids).await.unwrap();
+        let stored = store.load().await.unwrap();
+
+        assert_eq!(stored.list, desired);
+        assert_eq!(stored.instances.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_is_no_longer_desired_stays_until_it_is_forgotten() {
+        let store = store();
+        let (both, ids) = list(&[1, 2]);
+        store.save(both, ids).await.unwrap();
+        let (one, ids) = list(&[1]);
+        store.save(one, ids).await.unwrap();
+
+        let before = store.load().await.unwrap();
+        store.forget(InstanceId::from_u128(2)).await.unwrap();
+        store.forget(InstanceId::from_u128(1)).await.unwrap();
+        let after = store.load().await.unwrap();
+
+        assert_eq!(
+            (before.list.instances.len(), before.instances.len()),
+            (1, 2)
+        );
+        assert_eq!(after.instances.len(), 1, "the desired one is not forgotten");
+    }
+
+    #[tokio::test]
+    async fn an_ident_that_comes_back_under_a_new_id_replaces_the_old_row() {
+        let store = store();
+        let (desired, mut ids) = list(&[1]);
+        store.save(desired.clone(), ids.clone()).await.unwrap();
+        store
+            .save(DesiredState::default(), BTreeMap::new())
+            .await
+            .unwrap();
+
+        ids.values_mut()
+            .for_each(|id| *id = InstanceId::from_u128(9));
+        store.save(desired, ids).await.unwrap();
+        let stored = store.load().await.unwrap();
+
+        let ids: Vec<_> = stored.instances.iter().map(|row| row.id).collect();
+        assert_eq!(ids, [InstanceId::from_u128(9)]);
+    }
+
+    #[tokio::test]
+    async fn what_an_instance_was_started_with_survives_a_new_list() {
+        let store = store();
+        let (desired, ids) = list(&[1]);
+        let held = Held {
+            fingerprint: "abc".into(),
+            info: desired.instances[0].clone(),
+            service: ServiceKey {
+                id: "web".into(),
+                version: 1,
+            },
+        };
+        store.save(desired.clone(), ids.clone()).await.unwrap();
+        store
+            .started(InstanceId::from_u128(1), held.clone())
+            .await
+            .unwrap();
+
+        store.save(desired, ids).await.unwrap();
+        let stored = store.load().await.unwrap();
+
+        assert_eq!(stored.instances[0].held, Some(held));
+    }
+}

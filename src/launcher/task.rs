@@ -1,0 +1,268 @@
+//! The launcher's loop and its handle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use super::event::{Action, Event};
+use super::executor::Executor;
+use super::host::{Blueprint, Found, Host, HostError, UnitChange};
+use super::slot::Slot;
+use super::state::LauncherState;
+use super::store::{Held, Store, Stored};
+use crate::model::{Chain, DesiredState, InstanceId, InstanceIdent, RunStatus};
+use crate::storage::{Database, StorageError};
+
+/// Commands that may wait. Only desired states and questions whether the loop
+/// turns come this way, and neither is waited for.
+const COMMANDS: usize = 16;
+
+/// The launcher cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LauncherError {
+    /// The stored state cannot be read.
+    #[error("cannot read the stored instances")]
+    Load(#[source] StorageError),
+    /// The machine cannot be looked at.
+    #[error("cannot find out what runs on this machine")]
+    Survey(#[source] HostError),
+}
+
+#[derive(Debug)]
+enum Command {
+    Run(DesiredState),
+    Alive(oneshot::Sender<()>),
+}
+
+/// Handle of the launcher. When the last one is gone, the loop ends and leaves
+/// the instances running.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<RunStatus>,
+}
+
+impl Launcher {
+    /// Makes `list` the desired state.
+    pub async fn run(&self, list: DesiredState) {
+        if self.commands.send(Command::Run(list)).await.is_err() {
+            warn!("the launcher has ended: a desired state is lost");
+        }
+    }
+
+    /// The present state, published after each event.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<RunStatus> {
+        self.status.clone()
+    }
+
+    /// Returns once the loop has turned.
+    pub async fn alive(&self) {
+        let (answer, turned) = oneshot::channel();
+        if self.commands.send(Command::Alive(answer)).await.is_ok() {
+            drop(turned.await);
+        }
+    }
+}
+
+enum Input {
+    Command(Command),
+    Event(Event),
+    Closed,
+}
+
+/// The loop behind [`Launcher`].
+#[derive(Debug)]
+pub struct LauncherTask<H> {
+    state: LauncherState,
+    executor: Executor<H>,
+    store: Store,
+    ids: BTreeMap<InstanceIdent, InstanceId>,
+    commands: mpsc::Receiver<Command>,
+    units: mpsc::Receiver<UnitChange>,
+    status: watch::Sender<RunStatus>,
+}
+
+impl<H: Host> LauncherTask<H> {
+    /// Reads what is stored, looks at what runs, takes over what is equal. The
+    /// rest is done by [`LauncherTask::run`].
+    pub async fn start(
+        host: Arc<H>,
+        database: Database,
+        units: mpsc::Receiver<UnitChange>,
+    ) -> Result<(Launcher, Self), LauncherError> {
+        let store = Store::new(database);
+        let stored = store.load().await.map_err(LauncherError::Load)?;
+        let found = host.survey().await.map_err(LauncherError::Survey)?;
+        let slots = adopt(&*host, &stored, &found).await;
+        let mut ids: BTreeMap<_, _> = stored
+            .instances
+            .iter()
+            .map(|row| (row.ident.clone(), row.id))
+            .collect();
+
+        let mut actions = forget_traceless(&stored, &found);
+        for action in &actions {
+            if let Action::Forget { id } = action {
+                ids.retain(|_, known| known != id);
+            }
+        }
+        let mut state = LauncherState::new(slots);
+        actions.extend(state.restore(stored.list, &ids));
+        let (command_sender, commands) = mpsc::channel(COMMANDS);
+        let (status, status_receiver) = watch::channel(state.status());
+        let mut executor = Executor::new(host, store.clone());
+        for action in actions {
+            executor.begin(action);
+        }
+
+        let launcher = Launcher {
+            commands: command_sender,
+            status: status_receiver,
+        };
+        Ok((
+            launcher,
+            Self {
+                state,
+                executor,
+                store,
+                ids,
+                commands,
+                units,
+                status,
+            },
+        ))
+    }
+
+    /// Runs until the last handle is gone.
+    pub async fn run(mut self) {
+        loop {
+            let input = tokio::select! {
+                // systemd's word first: what has ended must not be taken for running.
+                biased;
+                Some(change) = self.units.recv() => Input::Event(Event::Unit(change)),
+                event = self.executor.next() => Input::Event(event),
+                command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
+            };
+            match input {
+                Input::Closed => return,
+                Input::Command(Command::Alive(answer)) => drop(answer.send(())),
+                Input::Command(Command::Run(list)) => self.desired(list).await,
+                Input::Event(event) => {
+                    let actions = self.state.on(event);
+                    self.carry_out(actions);
+                }
+            }
+        }
+    }
+
+    async fn desired(&mut self, list: DesiredState) {
+        info!(
+            services = list.services.len(),
+            layers = list.layers.len(),
+            instances = list.instances.len(),
+            force_restart = list.force_restart,
+            "new desired state"
+        );
+        let wanted: BTreeMap<_, _> = list
+            .instances
+            .iter()
+            .map(|info| {
+                let id = self
+                    .ids
+                    .get(&info.ident)
+                    .copied()
+                    .unwrap_or_else(InstanceId::random);
+                (info.ident.clone(), id)
+            })
+            .collect();
+        self.ids.extend(wanted.clone());
+
+        // Without the store the instances still run, now; they are not found again
+        // after a restart, and that is what the log says.
+        if let Err(error) = self.store.save(list.clone(), wanted).await {
+            tracing::error!(error = %Chain(&error), "cannot store the desired state");
+        }
+        let actions = self.state.desired(list, &self.ids);
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            if let Action::Forget { id } = &action {
+                self.ids.retain(|_, known| known != id);
+            }
+            self.executor.begin(action);
+        }
+
+        let status = self.state.status();
+        self.status.send_if_modified(|published| {
+            let changed = *published != status;
+            if changed {
+                *published = status;
+            }
+            changed
+        });
+    }
+}
+
+/// Rows of instances that are neither desired nor left on the machine.
+fn forget_traceless(stored: &Stored, found: &[Found]) -> Vec<Action> {
+    stored
+        .instances
+        .iter()
+        .filter(|row| found.iter().all(|found| found.id != row.id))
+        .filter(|row| {
+            stored
+                .list
+                .instances
+                .iter()
+                .all(|info| info.ident != row.ident)
+        })
+        .map(|row| Action::Forget { id: row.id })
+        .collect()
+}
+
+/// What runs with the inputs that are stored for it is taken over; anything else
+/// that was found becomes a leftover.
+async fn adopt<H: Host>(host: &H, stored: &Stored, found: &[Found]) -> Vec<(InstanceId, Slot)> {
+    let mut slots = Vec::with_capacity(found.len());
+    for each in found {
+        let row = stored.instances.iter().find(|row| row.id == each.id);
+        let held = row.and_then(|row| row.held.as_ref()).filter(|_| each.whole);
+        let blueprint = match held {
+            None => None,
+            Some(held) => match take_over(host, each.id, held).await {
+                Ok(blueprint) => Some(Arc::new(blueprint)),
+                Err(reason) => {
+                    warn!(instance = %each.id, reason, "a running instance is not taken over");
+                    None
+                }
+            },
+        };
+        info!(instance = %each.id, adopted = blueprint.is_some(), "found on this machine");
+        slots.push((
+            each.id,
+            Slot::found(each.id, row.map(|row| row.ident.clone()), blueprint),
+        ));
+    }
+
+    slots
+}
+
+async fn take_over<H: Host>(host: &H, id: InstanceId, held: &Held) -> Result<Blueprint, String> {
+    let blueprint = host
+        .prepare(id, &held.info, &held.service)
+        .await
+        .map_err(|error| Chain(&error).to_string())?;
+    if blueprint.fingerprint != held.fingerprint {
+        return Err("it was started with other inputs".to_owned());
+    }
+    host.adopt(&blueprint)
+        .await
+        .map_err(|error| Chain(&error).to_string())?;
+
+    Ok(blueprint)
+}
