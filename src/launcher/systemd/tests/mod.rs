@@ -55,6 +55,7 @@ impl Bench {
             policy: StartPolicy::default(),
             stop_signal: 15,
             needs: vec!["/var".into()],
+            has_remains: false,
         };
 
         timeout(LONG, self.systemd.start(&drop_in)).await.unwrap()
