@@ -389,6 +389,47 @@ async fn main() {
         lab.stop(&bp).await;
         left("crash");
     }
+    if want("oom") {
+        println!("== oom of a child");
+        let key = lab
+            .install(
+                "oom",
+                &[
+                    "/bin/sh",
+                    "-c",
+                    "sleep 1; tail /dev/zero; echo still here; sleep infinity",
+                ],
+                |_, c, _| c.quotas.ram_limit = Some(32 << 20),
+            )
+            .await;
+        let bp = lab.start(2, &key).await.map_err(|e| e.info()).unwrap();
+        tokio::time::sleep(Duration::from_millis(6000)).await;
+        println!(
+            "{}",
+            sh(&format!(
+                "systemctl show -p ActiveState,Result,NRestarts,ExecMainStatus aos-service@{}; journalctl --no-pager -o cat -n 12 -u aos-service@{}",
+                bp.id, bp.id
+            ))
+        );
+        lab.stop(&bp).await;
+        println!("== oom of main");
+        let key = lab
+            .install("oom2", &["/usr/bin/tail", "/dev/zero"], |_, c, _| {
+                c.quotas.ram_limit = Some(32 << 20)
+            })
+            .await;
+        let bp = lab.start(2, &key).await.map_err(|e| e.info()).unwrap();
+        tokio::time::sleep(Duration::from_millis(6000)).await;
+        println!(
+            "{}",
+            sh(&format!(
+                "systemctl show -p ActiveState,Result,NRestarts,ExecMainStatus aos-service@{}; journalctl --no-pager -o cat -n 12 -u aos-service@{}",
+                bp.id, bp.id
+            ))
+        );
+        lab.stop(&bp).await;
+        left("oom");
+    }
     if want("many") {
         println!("== many");
         let n: u32 = std::env::var("N").map_or(32, |n| n.parse().unwrap());

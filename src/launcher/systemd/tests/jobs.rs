@@ -38,7 +38,7 @@ async fn a_refused_start_has_the_words_of_the_runtime_and_leaves_nothing() {
         refused.to_string(),
         "cannot start the container: no such file: /bin/app"
     );
-    assert_eq!(bench.calls(), ["start", "stop", "reset"]);
+    assert_eq!(bench.calls(), ["start", "stop", "kill main 9", "reset"]);
     assert_eq!(bench.drop_in(), None);
     assert_eq!(bench.systemd.units().await.unwrap(), []);
 }
@@ -64,7 +64,7 @@ async fn a_start_that_hangs_is_given_up_and_leaves_nothing() {
     let refused = bench.start().await.unwrap_err();
 
     assert!(matches!(refused, SystemdError::StartHangs(_)), "{refused}");
-    assert_eq!(bench.calls(), ["start", "stop", "reset"]);
+    assert_eq!(bench.calls(), ["start", "stop", "kill main 9", "reset"]);
     assert_eq!(bench.drop_in(), None);
 }
 
