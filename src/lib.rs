@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! - [`model`]: plain data that components share
-//! - [`config`]: the configuration file
+//! - [`arguments`], [`config`], [`telemetry`]: command line, file, log
 //! - [`storage`]: the database
 //! - [`launcher`]: from desired to running
 //! - [`layermanager`]: services and layers on disk
@@ -14,12 +14,14 @@
 //! - [`resourcemanager`]: what the node has and uses
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
-//! - `dispatch`, `app`: join the ends
-//! - [`arguments`], [`telemetry`], [`supervisor`]: command line, log, systemd
+//! - [`supervisor`]: systemd's watchdog
+//! - [`dispatch`], [`app`]: join the ends
 
+pub mod app;
 pub mod arguments;
 pub mod cmclient;
 pub mod config;
+pub mod dispatch;
 pub mod iamclient;
 pub mod launcher;
 pub mod layermanager;

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use aos_servicemanager::app;
 use aos_servicemanager::arguments::{self, Command, HELP, Settings};
 use aos_servicemanager::config::Config;
 use aos_servicemanager::model::Chain;
 use aos_servicemanager::telemetry;
 use tokio::runtime::{Builder, Runtime};
-use tracing::{info, warn};
+use tracing::warn;
 
 /// Exit status for a command line that cannot be used.
 const USAGE: u8 = 2;
@@ -22,12 +23,8 @@ fn main() -> ExitCode {
     match arguments::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => print!("{HELP}"),
         Ok(Command::Version) => println!("Version: {}", env!("CARGO_PKG_VERSION")),
-        Ok(Command::Run(settings) | Command::Reset(settings)) => {
-            if let Err(error) = run(&settings) {
-                eprintln!("aos_servicemanager: {}", Chain(&*error));
-                return ExitCode::FAILURE;
-            }
-        }
+        Ok(Command::Run(settings)) => return outcome(run(&settings, app::run)),
+        Ok(Command::Reset(settings)) => return outcome(run(&settings, app::reset)),
         Err(error) => {
             eprintln!("aos_servicemanager: {error}");
             return ExitCode::from(USAGE);
@@ -37,17 +34,34 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(settings: &Settings) -> anyhow::Result<()> {
+/// One line that says what failed and what to do.
+fn outcome(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aos_servicemanager: {}", Chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does `work` with the configuration.
+fn run<W>(settings: &Settings, work: impl FnOnce(Config) -> W) -> anyhow::Result<()>
+where
+    W: Future<Output = anyhow::Result<()>>,
+{
     let (config, warnings) = Config::load(&settings.config)?;
     telemetry::init(settings.level, settings.journal)?;
     for warning in warnings {
         warn!("{warning}");
     }
 
-    let _runtime = runtime()?;
-    info!(working_dir = %config.working_dir.display(), "configuration is sound");
+    let runtime = runtime()?;
+    let result = runtime.block_on(work(config));
+    // What still blocks a thread must not hold up the end.
+    runtime.shutdown_background();
 
-    Ok(())
+    result
 }
 
 fn runtime() -> std::io::Result<Runtime> {

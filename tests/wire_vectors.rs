@@ -1,5 +1,10 @@
 //! The wire types against bytes that the peers themselves wrote.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -14,7 +14,7 @@ pub struct ImageConfig {
     #[serde(default)]
     pub os: String,
     /// Execution parameters.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub config: ExecutionConfig,
 }
 
@@ -41,10 +41,50 @@ pub struct ExecutionConfig {
 }
 
 /// Go writes an empty list as `null`.
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_that_are_null_or_absent_are_empty() {
+        for text in [
+            "{}",
+            r#"{"config": null}"#,
+            r#"{"config": {"Env": null, "Cmd": null, "Entrypoint": null, "ExposedPorts": null}}"#,
+        ] {
+            let image: ImageConfig = serde_json::from_str(text).unwrap();
+
+            assert_eq!(image, ImageConfig::default(), "{text}");
+        }
+    }
+
+    #[test]
+    fn execution_parameters_have_the_names_of_oci() {
+        let image: ImageConfig = serde_json::from_str(
+            r#"{"os": "linux", "config": {"Env": ["A=b"], "Cmd": ["c"], "WorkingDir": "/d",
+                "ExposedPorts": {"80/tcp": {}}, "StopSignal": "SIGINT"}}"#,
+        )
+        .unwrap();
+
+        assert_eq!(image.config.env, ["A=b"]);
+        assert_eq!(image.config.cmd, ["c"]);
+        assert_eq!(image.config.working_dir, "/d");
+        assert!(image.config.exposed_ports.contains_key("80/tcp"));
+        assert_eq!(image.config.stop_signal, "SIGINT");
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for text in ["5", r#"{"os": 5}"#, r#"{"config": {"Env": "A=b"}}"#] {
+            assert!(serde_json::from_str::<ImageConfig>(text).is_err(), "{text}");
+        }
+    }
 }

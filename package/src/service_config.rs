@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image_config::null_is_default;
+
 /// `application/vnd.aos.service.config.v1+json`. Every field is optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -19,6 +21,7 @@ pub struct ServiceConfig {
     /// How long the service may run without the cloud. A duration text.
     pub offline_ttl: Option<serde_json::Value>,
     /// Limits.
+    #[serde(deserialize_with = "null_is_default")]
     pub quotas: Quotas,
     /// Ports of other services that this one uses; CM makes rules of them.
     pub allowed_connections: Option<BTreeMap<String, serde_json::Value>>,
@@ -31,6 +34,7 @@ pub struct ServiceConfig {
     /// When to alert about use.
     pub alert_rules: Option<serde_json::Value>,
     /// How systemd restarts it.
+    #[serde(deserialize_with = "null_is_default")]
     pub run_parameters: RunParameters,
 }
 
@@ -82,4 +86,71 @@ pub struct RunParameters {
     pub start_burst: Option<u64>,
     /// Wait before a restart.
     pub restart_interval: Option<serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_field_is_optional() {
+        for text in [
+            "{}",
+            r#"{"quotas": null, "runParameters": null, "devices": null}"#,
+        ] {
+            let config: ServiceConfig = serde_json::from_str(text).unwrap();
+
+            assert_eq!(config, ServiceConfig::default());
+        }
+    }
+
+    #[test]
+    fn fields_are_read_by_the_names_that_providers_write() {
+        let config: ServiceConfig = serde_json::from_value(json!({
+            "created": "2024-01-01T00:00:00Z",
+            "author": "someone",
+            "hostname": "host",
+            "runner": "runc",
+            "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},
+            "offlineTtl": "PT1H",
+            "quotas": {
+                "cpuLimit": 50, "ramLimit": 1, "pidsLimit": 2, "noFileLimit": 3, "tmpLimit": 4,
+                "stateLimit": 5, "storageLimit": 6, "uploadSpeed": 7, "downloadSpeed": 8,
+                "uploadLimit": 9, "downloadLimit": 10,
+            },
+            "allowedConnections": {"other/80/tcp": {}},
+            "devices": [{"name": "camera", "permissions": "rw"}],
+            "resources": ["bluetooth"],
+            "permissions": {"vis": {"*": "rw"}},
+            "alertRules": {"cpu": {"minTimeout": "1m", "minThreshold": 1, "maxThreshold": 2}},
+            "runParameters": {"startInterval": "1s", "startBurst": 3, "restartInterval": 5},
+        }))
+        .unwrap();
+
+        assert_eq!(config.quotas.cpu_limit, Some(50));
+        assert_eq!(config.quotas.download_limit, Some(10));
+        assert_eq!(config.quotas.no_file_limit, Some(3));
+        assert_eq!(config.devices.unwrap()[0].permissions, "rw");
+        assert_eq!(config.permissions.unwrap()["vis"]["*"], "rw");
+        assert_eq!(config.run_parameters.start_burst, Some(3));
+        assert_eq!(config.offline_ttl, Some(json!("PT1H")));
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for text in [
+            "[[]]",
+            r#"{"quotas": {"ramLimit": -1}}"#,
+            r#"{"quotas": {"ramLimit": "1"}}"#,
+            r#"{"devices": {}}"#,
+            r#"{"sysctl": {"a": 1}}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<ServiceConfig>(text).is_err(),
+                "{text}"
+            );
+        }
+    }
 }

@@ -13,13 +13,22 @@ use super::handle::CALL_LIMIT;
 use super::store::{self, Location, Told};
 use super::v4::GetCertRequest;
 use super::v4::iam_public_service_client::IamPublicServiceClient;
-use super::{IamError, IamSettings, certificate};
+use super::{CertificateError, IamError, IamSettings, certificate};
 use crate::model::{Chain, NodeInfo, TlsIdentity};
-use crate::peer::{Backoff, Dialer, Refusal, Troubles};
+use crate::peer::{Backoff, Dialer, PeerError, Refusal, Troubles};
 use crate::storage::Database;
 
 /// A renewed certificate is noticed within this time.
 const REFRESH: Duration = Duration::from_secs(60);
+
+/// Why what IAM told cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum PublishError {
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+}
 
 /// Asks IAM, reads the certificate and publishes both.
 pub struct IamTask {
@@ -29,6 +38,8 @@ pub struct IamTask {
     identity: watch::Sender<Option<TlsIdentity>>,
     protected: watch::Sender<Option<Channel>>,
     told: Told,
+    /// Whether the database has it.
+    is_kept: bool,
     /// What the channel to the protected server was made with: SM's certificate
     /// and the root certificate.
     protected_with: Option<(TlsIdentity, Option<Vec<u8>>)>,
@@ -60,10 +71,11 @@ impl IamTask {
             identity,
             protected,
             told: Told::default(),
+            is_kept: false,
             protected_with: None,
             backoff: Backoff::default(),
             troubles: Troubles::with("IAM"),
-            certificate_troubles: Troubles::with("certificate"),
+            certificate_troubles: Troubles::with("the certificate of SM"),
         }
     }
 
@@ -78,7 +90,10 @@ impl IamTask {
 
     async fn keep_up_to_date(&mut self) {
         match store::load(&self.database).await {
-            Ok(told) => self.told = told,
+            Ok(told) => {
+                self.told = told;
+                self.is_kept = true;
+            }
             Err(error) => warn!(error = %Chain(&error), "what IAM told before is lost"),
         }
         // Before IAM is asked, which may take long when it is not there.
@@ -130,43 +145,48 @@ impl IamTask {
     }
 
     async fn remember(&mut self, told: Told) {
-        if self.told == told {
+        if self.is_kept && self.told == told {
             return;
         }
 
-        if let Err(error) = store::save(&self.database, told.clone()).await {
-            warn!(error = %Chain(&error), "what IAM told cannot be kept");
+        let kept = store::save(&self.database, told.clone()).await;
+        if let Err(error) = &kept {
+            warn!(error = %Chain(error), "what IAM told cannot be kept");
         }
+        self.is_kept = kept.is_ok();
         self.told = told;
     }
 
-    /// Publishes what is known and has changed.
+    /// Publishes what is known and has changed. When the certificate cannot be
+    /// used, the old one, if there is one, is as good as before.
     async fn publish(&mut self) {
         publish(&self.node_info, self.told.node_info.as_ref());
 
-        let Some(location) = &self.told.location else {
-            return;
-        };
-        match certificate::read(location).await {
-            Ok(identity) => {
-                self.certificate_troubles.over();
-                publish(&self.identity, Some(&identity));
-                self.connect_protected(identity).await;
-            }
-            // The old one, if there is one, is as good as before.
+        match self.publish_certificate().await {
+            Ok(()) => self.certificate_troubles.over(),
             Err(error) => {
                 self.certificate_troubles.failed(&error);
             }
         }
     }
 
+    async fn publish_certificate(&mut self) -> Result<(), PublishError> {
+        let Some(location) = &self.told.location else {
+            return Ok(());
+        };
+        let identity = certificate::read(location).await?;
+        publish(&self.identity, Some(&identity));
+
+        Ok(self.connect_protected(identity).await?)
+    }
+
     /// Makes a new channel to the protected server when one of the certificates
     /// has changed.
-    async fn connect_protected(&mut self, identity: TlsIdentity) {
+    async fn connect_protected(&mut self, identity: TlsIdentity) -> Result<(), PeerError> {
         let root = tokio::fs::read(&self.settings.ca_cert).await.ok();
         let with = Some((identity, root));
         if self.protected_with == with {
-            return;
+            return Ok(());
         }
 
         let IamSettings {
@@ -175,15 +195,11 @@ impl IamTask {
             ..
         } = &self.settings;
         let identity = with.as_ref().map(|(identity, _)| identity);
-        match Dialer::new(protected_url, ca_cert, identity).await {
-            Ok(dialer) => {
-                self.protected.send_replace(Some(dialer.connect_lazy()));
-                self.protected_with = with;
-            }
-            Err(error) => {
-                self.certificate_troubles.failed(&error);
-            }
-        }
+        let dialer = Dialer::new(protected_url, ca_cert, identity).await?;
+        self.protected.send_replace(Some(dialer.connect_lazy()));
+        self.protected_with = with;
+
+        Ok(())
     }
 }
 

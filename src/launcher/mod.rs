@@ -6,17 +6,21 @@
 //! is behind [`Host`]. `task` is the loop, `executor` carries out and brings
 //! the outcomes back as events.
 
+mod blueprint;
 mod content;
 mod env;
 mod event;
 mod executor;
+mod files;
 mod host;
 mod instance;
+mod linux;
 mod mounted;
 mod plan;
 mod report;
 mod rootfs;
 mod rootfs_plan;
+mod runtime;
 mod slot;
 mod spec;
 mod state;
@@ -32,4 +36,5 @@ mod scenarios;
 pub use host::{
     Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
 };
+pub use linux::{LinuxHost, LinuxSettings};
 pub use task::{Launcher, LauncherError, LauncherTask};

@@ -105,11 +105,6 @@ pub(crate) fn mount_root(directory: &Path, from: &Ingredients<'_>) -> Result<(),
     result
 }
 
-/// Whether a root filesystem is mounted in `directory`.
-pub(crate) fn is_mounted(directory: &Path) -> io::Result<bool> {
-    Ok(!mounts_below(&directory.join("rootfs"))?.is_empty())
-}
-
 /// Unmounts all below `directory` and removes it.
 pub(crate) fn remove_root(directory: &Path) -> Result<(), RootfsError> {
     let refused = |path: &Path, source| RootfsError::Unmount {

@@ -129,7 +129,6 @@ fn image_lies_over_the_shown_part_of_the_host() {
     assert_eq!(read_to_string(root.join("bin/tool")).unwrap(), "root");
     assert_eq!(read_to_string(root.join("file")).unwrap(), "host");
     assert_eq!(names(&root.join("etc")), ["ssl"]);
-    assert!(is_mounted(&bench.runtime_dir()).unwrap());
 }
 
 #[test]
@@ -332,5 +331,5 @@ fn removal_is_repeatable_and_mounting_replaces_remains() {
     assert_eq!(bench.mounts().len(), first);
     remove_root(&bench.runtime_dir()).unwrap();
     remove_root(&bench.runtime_dir()).unwrap();
-    assert!(!is_mounted(&bench.runtime_dir()).unwrap());
+    assert_eq!(bench.mounts(), [] as [PathBuf; 0]);
 }

@@ -125,6 +125,11 @@ impl Content {
         spawned(async move { shared.retain(services, layers).await }).await
     }
 
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     fn job<T: Clone>(&self, subject: &T) -> (Arc<Shared>, Alive, T) {
         (
             Arc::clone(&self.shared),

@@ -30,6 +30,9 @@ mod sums;
 mod tree;
 mod unpack;
 
+#[cfg(test)]
+mod tests;
+
 pub use content::{Content, ContentSettings};
 pub use error::{ContentError, DamageError, InstallError};
 pub use package::PackageError;

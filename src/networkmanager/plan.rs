@@ -247,3 +247,72 @@ pub(super) fn carry_out<E>(
 
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seat() -> Seat {
+        Seat {
+            instance: InstanceId::from_u128(1),
+            network: "provider".into(),
+            bridge: "br-provider".into(),
+            address: InterfaceAddress {
+                address: Ipv4Addr::new(10, 1, 0, 2),
+                prefix: 24,
+            },
+            gateway: Ipv4Addr::new(10, 1, 0, 1),
+        }
+    }
+
+    /// What is performed when the n-th batch fails.
+    fn performed(plan: &[Operation], failing: usize) -> Vec<Vec<String>> {
+        let mut batches = Vec::new();
+        drop(carry_out(plan, |batch| {
+            batches.push(batch.iter().map(Operation::to_string).collect());
+            if batches.len() == failing {
+                Err("no luck")
+            } else {
+                Ok(())
+            }
+        }));
+        batches
+    }
+
+    #[test]
+    fn attaching_takes_one_batch_for_each_place() {
+        let batches = performed(&attach(&seat()), usize::MAX);
+
+        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+        // What was left, the namespace's name, its inside, the bridge.
+        assert_eq!(sizes, [1, 2, 2, 1]);
+    }
+
+    #[test]
+    fn failed_plan_is_undone_in_reverse() {
+        let batches = performed(&attach(&seat()), 4);
+
+        let instance = seat().instance;
+        assert_eq!(
+            batches[4..],
+            [
+                [format!("delete network link of instance {instance}")],
+                [format!("delete network namespace of instance {instance}")],
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_reported() {
+        let mut calls = 0;
+
+        let failure = carry_out(&attach(&seat()), |_| {
+            calls += 1;
+            if calls < 4 { Ok(()) } else { Err(calls) }
+        })
+        .unwrap_err();
+
+        assert_eq!(failure.cause, 4);
+        assert_eq!(failure.left, [5, 6]);
+    }
+}

@@ -12,12 +12,11 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tracing::{debug, info, warn};
 
-use super::apply::{Kernel, host_resolvers};
+use super::apply::Kernel;
 use super::book::{Book, NetworkPlan};
 use super::error::NetworkError;
 use super::existing::Existing;
 use super::handle::{Answer, AttachRequest, Attachment, Command, NetworkSettings, Networks};
-use super::hosts;
 use super::plan::{self, Seat};
 use super::store::{self, Stored};
 use crate::model::{Chain, InstanceId, NetworkParameters};
@@ -120,7 +119,7 @@ impl NetworkTask {
                 Event::InputsClosed => break,
             }
             // Those that leave together are detached together.
-            if self.commands.is_empty() {
+            if self.commands.is_empty() || !self.has_room() {
                 self.detach_leaving();
             }
         }
@@ -177,7 +176,7 @@ impl NetworkTask {
         let settings = Arc::clone(&self.settings);
         self.jobs.spawn_blocking(move || {
             let outcome =
-                work(&kernel, &seat).map(|()| attachment(&kernel, &settings, &request, &seat));
+                work(&kernel, &seat).map(|()| kernel.attachment(&settings, &request, &seat));
             Done::Attached(seat, answer, outcome)
         });
     }
@@ -212,29 +211,41 @@ impl NetworkTask {
     /// Takes an instance out of the book, and with the last one its network,
     /// when CM no longer wants that.
     async fn leave(&mut self, instance: InstanceId) {
-        let Some(network) = self.book.leave_seat(instance) else {
+        self.book.leave_seat(instance);
+        let deserted = self.book.deserted();
+        if deserted.is_empty() {
             return;
-        };
+        }
 
         match survey(&self.kernel).await {
             Ok(existing) => {
-                if let Some(plan) = self.book.plan(&network, &existing) {
-                    self.carry_out(plan).await;
+                for network in deserted {
+                    if let Some(plan) = self.book.plan(&network, &existing) {
+                        self.carry_out(plan).await;
+                    }
                 }
                 self.save().await;
             }
-            // The next update makes up for it.
-            Err(error) => warn!(%network, error = %Chain(&error), "bridge is left"),
+            // The next one that leaves, or the next update, makes up for it.
+            Err(error) => warn!(error = %Chain(&error), "bridges are left"),
         }
     }
 
     /// Takes up what waited for the instance's last job.
     async fn next(&mut self, instance: InstanceId) {
         self.busy.remove(&instance);
-        let waiting = self.waiting.iter().position(|(id, _)| *id == instance);
-        if let Some((_, command)) = waiting.and_then(|index| self.waiting.remove(index)) {
+        while !self.busy.contains(&instance) {
+            let waiting = self.waiting.iter().position(|(id, _)| *id == instance);
+            let Some((_, command)) = waiting.and_then(|index| self.waiting.remove(index)) else {
+                return;
+            };
             self.command(command).await;
         }
+    }
+
+    /// Whether one more command can be taken. When not, a job is under way.
+    fn has_room(&self) -> bool {
+        self.jobs.len() + self.waiting.len() < JOBS && self.leaving.len() < LEAVING
     }
 
     async fn done(&mut self, done: Done) {
@@ -312,6 +323,9 @@ impl NetworkTask {
     }
 
     async fn carry_out(&mut self, plan: NetworkPlan) {
+        if plan.operations.is_empty() {
+            return;
+        }
         for operation in &plan.operations {
             info!(network = %plan.network, "{operation}");
         }
@@ -332,27 +346,6 @@ impl NetworkTask {
             // They are tried again with the next change.
             Err(error) => warn!(error = %Chain(&error), "networks cannot be stored"),
         }
-    }
-}
-
-/// What an attached instance is told.
-fn attachment(
-    kernel: &Kernel,
-    settings: &NetworkSettings,
-    request: &AttachRequest,
-    seat: &Seat,
-) -> Attachment {
-    let resolvers = host_resolvers(&settings.resolv_conf);
-
-    Attachment {
-        netns: kernel.namespace(seat.instance),
-        hosts: hosts::hosts_text(
-            seat.address.address,
-            &seat.network,
-            request.hostname.as_deref(),
-            &settings.hosts,
-        ),
-        resolv_conf: hosts::resolv_conf_text(&request.network.dns_servers, &resolvers),
     }
 }
 

@@ -9,15 +9,18 @@ use crate::model::Chain;
 /// Logs each trouble with a peer when it is new.
 #[derive(Debug)]
 pub struct Troubles {
-    peer: &'static str,
+    subject: &'static str,
     last: Option<String>,
 }
 
 impl Troubles {
-    /// No trouble yet with the named peer.
+    /// No trouble yet with the named peer, or with what it gave.
     #[must_use]
-    pub fn with(peer: &'static str) -> Self {
-        Self { peer, last: None }
+    pub fn with(subject: &'static str) -> Self {
+        Self {
+            subject,
+            last: None,
+        }
     }
 
     /// Something failed. Returns whether that is news.
@@ -26,10 +29,10 @@ impl Troubles {
         let is_new = self.last.as_ref() != Some(&text);
 
         if is_new {
-            warn!(peer = self.peer, error = text, "peer is in trouble");
+            warn!(error = text, "trouble with {}", self.subject);
             self.last = Some(text);
         } else {
-            debug!(peer = self.peer, error = text, "peer is still in trouble");
+            debug!(error = text, "still trouble with {}", self.subject);
         }
 
         is_new
@@ -38,7 +41,7 @@ impl Troubles {
     /// All is well: the same trouble would be news again.
     pub fn over(&mut self) {
         if self.last.take().is_some() {
-            info!(peer = self.peer, "peer is well again");
+            info!("no more trouble with {}", self.subject);
         }
     }
 }

@@ -110,6 +110,22 @@ async fn questions_do_not_disturb_the_figures_that_are_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_report_counts_from_the_poll_before() {
+    let node = Node::new();
+    let mut config = config(&[]);
+    config.monitoring.send_period = Duration::from_secs(10);
+    let (_resources, task, mut sent) = node.start(&config);
+    tokio::spawn(task.run());
+    node.cpu(100, 0);
+
+    let first = monitoring(sent.recv().await);
+    node.cpu(100, 100);
+    let second = monitoring(sent.recv().await);
+
+    assert_eq!((first.node.cpu, second.node.cpu), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn figures_are_sent_each_send_period() {
     let node = Node::new();
     let (_resources, task, mut sent) = node.start(&config(&[]));

@@ -357,3 +357,32 @@ fn missing_directory_is_an_error() {
 
     assert!(matches!(error, OpenError::Create { .. }), "{error}");
 }
+
+#[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
+async fn full_disk_is_an_error_that_passes() {
+    use nix::mount::{MsFlags, mount};
+    let fixture = Fixture::new();
+    let disk = fixture.directory.path();
+    // Seen by this thread alone, and gone with it.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount::<str, str, str, str>(None, "/", None, private, None).unwrap();
+    mount(
+        Some("tmpfs"),
+        disk,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("size=128k"),
+    )
+    .unwrap();
+    let filler = disk.join("filler");
+    fs::write(&filler, vec![0; 112 << 10]).unwrap();
+
+    let error = Database::open(&fixture.path).unwrap_err();
+    fs::remove_file(filler).unwrap();
+    let opened = Database::open(&fixture.path);
+
+    assert!(matches!(error, OpenError::Open { .. }), "{error}");
+    assert_eq!(opened.unwrap().set_aside, None);
+}

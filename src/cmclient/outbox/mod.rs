@@ -44,7 +44,7 @@ enum Connection {
 }
 
 /// What CM knows of one instance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Told {
     /// The last status sent on this connection.
     status: Option<InstanceStatus>,
@@ -88,6 +88,12 @@ impl Outbox {
             self.told_of = Some(self.status.generation);
             // What failed while the list settled is part of its outcome.
             self.told = self.status.instances.iter().map(covered).collect();
+        }
+        // The list of a generation does not change; an instance that is there
+        // all the same must not go untold.
+        if self.status.settled {
+            self.told
+                .resize_with(self.status.instances.len(), Told::default);
         }
     }
 

@@ -335,9 +335,11 @@ fn working_directory_is_made_absolute() {
     }
 }
 
+type Damage = fn(&mut ServiceContent);
+
 #[test]
 fn what_cannot_run_is_refused_with_a_reason() {
-    let cases: [(fn(&mut ServiceContent), &str); 6] = [
+    let cases: [(Damage, &str); 6] = [
         (
             |service| service.image.os = "windows".to_owned(),
             "unsupported OS in image config windows",

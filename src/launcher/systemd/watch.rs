@@ -129,7 +129,7 @@ impl<C: Connect> Watch<C> {
     fn take(&mut self, signal: Signal) {
         match signal {
             Signal::JobRemoved { job, result, .. } => {
-                self.tell_jobs(JobEvent::Removed { job, result })
+                self.tell_jobs(JobEvent::Removed { job, result });
             }
             Signal::Properties { id, seen } => {
                 self.touched.insert(id);

@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use netlink_packet_route::RouteNetlinkMessage;
 use tracing::{debug, warn};
 
 use self::netlink::Rtnetlink;
@@ -23,6 +23,7 @@ use self::session::{Session, find};
 use super::addresses::InterfaceAddress;
 use super::error::NetworkError;
 use super::existing::Existing;
+use super::handle::{AttachRequest, Attachment, NetworkSettings};
 use super::plan::{self, Operation, Place, Seat};
 use super::{hosts, names};
 use crate::model::{Chain, InstanceId};
@@ -56,8 +57,29 @@ impl Kernel {
         })
     }
 
+    /// What an instance with this seat is told.
+    pub(super) fn attachment(
+        &self,
+        settings: &NetworkSettings,
+        request: &AttachRequest,
+        seat: &Seat,
+    ) -> Attachment {
+        let resolvers = host_resolvers(&settings.resolv_conf);
+
+        Attachment {
+            netns: self.namespace(seat.instance),
+            hosts: hosts::hosts_text(
+                seat.address.address,
+                &seat.network,
+                request.hostname.as_deref(),
+                &settings.hosts,
+            ),
+            resolv_conf: hosts::resolv_conf_text(&request.network.dns_servers, &resolvers),
+        }
+    }
+
     /// The name of an instance's network namespace.
-    pub(super) fn namespace(&self, instance: InstanceId) -> PathBuf {
+    fn namespace(&self, instance: InstanceId) -> PathBuf {
         self.namespaces.join(instance.to_string())
     }
 
@@ -188,7 +210,7 @@ impl Kernel {
 
 /// The host's resolvers, from the first file that names one which instances can
 /// reach.
-pub(super) fn host_resolvers(files: &[PathBuf]) -> Vec<Ipv4Addr> {
+fn host_resolvers(files: &[PathBuf]) -> Vec<Ipv4Addr> {
     files
         .iter()
         .filter_map(|file| fs::read_to_string(file).ok())

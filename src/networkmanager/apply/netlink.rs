@@ -6,11 +6,11 @@
 
 use std::io;
 
+use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use tracing::debug;
@@ -224,4 +224,50 @@ fn parse(datagram: &[u8]) -> Vec<io::Result<Answer>> {
     }
 
     answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two acknowledgements, the second one with an error.
+    fn datagram() -> Vec<u8> {
+        let mut datagram = Vec::new();
+        for (sequence, code) in [(1_u32, 0_i32), (2, -19)] {
+            datagram.extend(36_u32.to_ne_bytes());
+            datagram.extend(2_u16.to_ne_bytes());
+            datagram.extend(0_u16.to_ne_bytes());
+            datagram.extend(sequence.to_ne_bytes());
+            datagram.extend(0_u32.to_ne_bytes());
+            datagram.extend(code.to_ne_bytes());
+            datagram.extend([0; 16]);
+        }
+        datagram
+    }
+
+    #[test]
+    fn messages_of_a_datagram_are_told_apart() {
+        let answers = parse(&datagram());
+
+        let sequences: Vec<u32> = answers
+            .iter()
+            .map(|answer| answer.as_ref().unwrap().header.sequence_number)
+            .collect();
+        assert_eq!(sequences, [1, 2]);
+    }
+
+    #[test]
+    fn damaged_datagram_ends_reading_and_nothing_else() {
+        let whole = datagram();
+        for length in 0..whole.len() {
+            assert!(parse(&whole[..length]).len() <= 1);
+        }
+
+        for wrong in [0_u32, 1, 15, 37, u32::MAX] {
+            let mut damaged = whole.clone();
+            damaged[36..40].copy_from_slice(&wrong.to_ne_bytes());
+
+            assert!(parse(&damaged)[0].is_ok());
+        }
+    }
 }

@@ -83,7 +83,7 @@ pub(super) fn create<T: Send>(
 /// Takes a name away. One that is not there counts as taken away.
 pub(super) fn delete(name: &Path) -> io::Result<()> {
     loop {
-        match umount2(name, MntFlags::MNT_DETACH) {
+        match umount2(name, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             // Names can be mounted over one another.
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::ENOENT) => break,

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use rtnetlink::packet_route::RouteNetlinkMessage;
 
 use super::netlink::{Request, Rtnetlink};
 use super::{Kernel, messages, netns};

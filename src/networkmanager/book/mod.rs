@@ -6,7 +6,11 @@
 
 mod bridges;
 #[cfg(test)]
+mod fake_kernel;
+#[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -118,11 +122,18 @@ impl Book {
         Ok(seat)
     }
 
-    /// Takes the instance out of the book. Returns its network when CM no longer
-    /// wants that and this was its last instance.
-    pub(super) fn leave_seat(&mut self, instance: InstanceId) -> Option<NetworkId> {
-        let network = self.members.remove(&instance)?.network;
-        self.is_deserted(&network).then_some(network)
+    /// Takes the instance out of the book. It may not be in it.
+    pub(super) fn leave_seat(&mut self, instance: InstanceId) {
+        self.members.remove(&instance);
+    }
+
+    /// The networks that CM no longer wants and that have no instance any more.
+    pub(super) fn deserted(&self) -> Vec<NetworkId> {
+        self.networks
+            .keys()
+            .filter(|network| self.is_deserted(network))
+            .cloned()
+            .collect()
     }
 
     /// All networks, as they are to be stored.

@@ -1,154 +1,19 @@
-//! Any sequence of commands and failures, on a kernel that is a few maps.
+//! Any sequence of commands and failures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::fake_kernel::FakeKernel;
 use super::{Book, NetworkPlan};
 use crate::model::{InstanceId, NetworkId, NetworkParameters};
-use crate::networkmanager::addresses::InterfaceAddress;
-use crate::networkmanager::existing::{Existing, Link};
 use crate::networkmanager::handle::AttachRequest;
 use crate::networkmanager::plan::{self, Operation};
 use crate::networkmanager::{NetworkError, names};
 
 const NETWORKS: u8 = 4;
 const INSTANCES: u128 = 6;
-
-/// What a kernel does with operations.
-#[derive(Default)]
-struct FakeKernel {
-    links: BTreeMap<String, Link>,
-    namespaces: BTreeMap<InstanceId, Option<InterfaceAddress>>,
-    next_index: u32,
-    /// Whether the next operations fail; when it is used up, none does.
-    failures: Vec<bool>,
-}
-
-impl FakeKernel {
-    /// As the real one: all operations of a batch are tried.
-    fn perform(&mut self, batch: &[Operation]) -> Result<(), String> {
-        let mut outcome = Ok(());
-        for operation in batch {
-            let result = if self.failures.pop().unwrap_or_default() {
-                Err(format!("no luck: {operation}"))
-            } else {
-                self.perform_one(operation)
-            };
-            outcome = outcome.and(result);
-        }
-
-        outcome
-    }
-
-    fn perform_one(&mut self, operation: &Operation) -> Result<(), String> {
-        let refuse = || Err(format!("impossible: {operation}"));
-        match operation {
-            Operation::CreateBridge { bridge, network } => {
-                let link = Link {
-                    bridge: true,
-                    up: true,
-                    forwarding: true,
-                    alias: names::network_alias(network),
-                    ..self.new_link()
-                };
-                match self.links.insert(bridge.clone(), link) {
-                    None => Ok(()),
-                    Some(_) => refuse(),
-                }
-            }
-            Operation::RepairBridge { bridge, .. } => match self.links.get_mut(bridge) {
-                Some(link) => {
-                    link.up = true;
-                    link.forwarding = true;
-                    Ok(())
-                }
-                None => refuse(),
-            },
-            Operation::AddAddress { bridge, address } => match self.links.get_mut(bridge) {
-                Some(link) => {
-                    link.addresses.insert(*address);
-                    Ok(())
-                }
-                None => refuse(),
-            },
-            Operation::RemoveAddress { bridge, address } => {
-                if let Some(link) = self.links.get_mut(bridge) {
-                    link.addresses.remove(address);
-                }
-                Ok(())
-            }
-            Operation::CreateNamespace { instance } => {
-                match self.namespaces.insert(*instance, None) {
-                    None => Ok(()),
-                    Some(_) => refuse(),
-                }
-            }
-            Operation::CreatePair {
-                instance, host_end, ..
-            } => {
-                if !self.namespaces.contains_key(instance) || self.links.contains_key(host_end) {
-                    return refuse();
-                }
-                let link = self.new_link();
-                self.links.insert(host_end.clone(), link);
-                Ok(())
-            }
-            Operation::SetAddress {
-                instance, address, ..
-            } => match self.namespaces.get_mut(instance) {
-                Some(inside) if self.links.contains_key(&names::host_end(*instance)) => {
-                    *inside = Some(*address);
-                    Ok(())
-                }
-                _ => refuse(),
-            },
-            Operation::JoinBridge {
-                host_end, bridge, ..
-            } => {
-                let Some(index) = self.links.get(bridge).map(|link| link.index) else {
-                    return refuse();
-                };
-                match self.links.get_mut(host_end) {
-                    Some(link) => {
-                        link.master = Some(index);
-                        Ok(())
-                    }
-                    None => refuse(),
-                }
-            }
-            Operation::DeletePair { host_end, .. } => {
-                self.links.remove(host_end);
-                Ok(())
-            }
-            Operation::DeleteBridge { bridge } => {
-                self.links.remove(bridge);
-                Ok(())
-            }
-            Operation::DeleteNamespace { instance } => {
-                if self.namespaces.remove(instance).is_some() {
-                    self.links.remove(&names::host_end(*instance));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn new_link(&mut self) -> Link {
-        self.next_index += 1;
-        Link {
-            index: self.next_index,
-            ..Link::default()
-        }
-    }
-
-    fn existing(&self) -> Existing {
-        Existing {
-            links: self.links.clone(),
-        }
-    }
-}
 
 /// What the task does around the book, without its loop.
 #[derive(Default)]
@@ -225,10 +90,11 @@ impl World {
     }
 
     fn leave(&mut self, instance: InstanceId) {
-        if let Some(network) = self.book.leave_seat(instance)
-            && let Some(plan) = self.book.plan(&network, &self.kernel.existing())
-        {
-            self.carry_out_plan(&plan);
+        self.book.leave_seat(instance);
+        for network in self.book.deserted() {
+            if let Some(plan) = self.book.plan(&network, &self.kernel.existing()) {
+                self.carry_out_plan(&plan);
+            }
         }
     }
 
@@ -264,7 +130,7 @@ impl World {
 #[derive(Clone, Debug)]
 enum Action {
     Update(Vec<NetworkParameters>),
-    Attach(AttachRequest),
+    Attach(Box<AttachRequest>),
     Detach(InstanceId),
     Restart,
 }
@@ -302,7 +168,7 @@ fn any_request() -> impl Strategy<Value = AttachRequest> {
 fn any_action() -> impl Strategy<Value = Action> {
     prop_oneof![
         2 => prop::collection::vec(any_network(), 0..6).prop_map(Action::Update),
-        5 => any_request().prop_map(Action::Attach),
+        5 => any_request().prop_map(|request| Action::Attach(Box::new(request))),
         2 => (0..INSTANCES).prop_map(|n| Action::Detach(InstanceId::from_u128(n))),
         1 => Just(Action::Restart),
     ]
@@ -326,7 +192,7 @@ fn run(
                 let attached = world.book.members.contains_key(&request.id);
                 world.attach(&request);
                 if !attached {
-                    seats.insert(request.id, request);
+                    seats.insert(request.id, *request);
                 }
             }
             Action::Detach(instance) => world.detach(instance),

@@ -15,6 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::model::{InstanceId, NetworkParameters};
 use crate::networkmanager::apply::{Kernel, netns};
@@ -25,6 +26,8 @@ use crate::storage::Database;
 
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a test may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) struct Machine {
     directory: TempDir,
@@ -57,7 +60,8 @@ pub(super) fn on_own_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) 
             .enable_all()
             .build()
             .unwrap()
-            .block_on(test(machine));
+            .block_on(async { timeout(LIMIT, test(machine)).await })
+            .expect("the test hangs");
     };
     thread::scope(|scope| {
         if let Err(panic) = scope.spawn(run).join() {

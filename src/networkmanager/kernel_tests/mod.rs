@@ -2,6 +2,7 @@
 
 mod attach;
 mod figures;
+mod leftovers;
 mod machine;
 mod networks;
 mod takeover;

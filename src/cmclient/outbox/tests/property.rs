@@ -237,7 +237,7 @@ proptest! {
         world.on(&Happening::Looked);
         world.on(&Happening::Connected);
         let mut told = vec![];
-        while let Some(state) = world.outbox.next_state() {
+        for state in drain(&mut world.outbox) {
             if let State::Update(changed) = state {
                 told.extend(changed.into_iter().filter(|status| status.ident.index == 0));
             }

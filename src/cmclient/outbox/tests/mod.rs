@@ -58,8 +58,11 @@ fn unsettled(generation: u64, instances: Vec<InstanceReport>) -> RunStatus {
     }
 }
 
+/// All that is to be told; an outbox that never comes to rest is cut off.
 fn drain(outbox: &mut Outbox) -> Vec<State> {
-    std::iter::from_fn(|| outbox.next_state()).collect()
+    std::iter::from_fn(|| outbox.next_state())
+        .take(100)
+        .collect()
 }
 
 /// An outbox whose CM knows the given state.
@@ -286,6 +289,15 @@ fn same_failure_for_the_second_time_is_told_again() {
         drain(&mut outbox),
         [State::Update(vec![failed(0, "crashed")])]
     );
+}
+
+#[test]
+fn instance_that_no_list_announced_is_told_all_the_same() {
+    let mut outbox = informed(settled(0, vec![report(active(0))]));
+
+    outbox.set_status(settled(0, vec![report(active(0)), report(active(1))]));
+
+    assert_eq!(drain(&mut outbox), [State::Update(vec![active(1)])]);
 }
 
 mod property;

@@ -1,0 +1,266 @@
+//! Builds everything once, joins the ends, waits for the end.
+//!
+//! Order of the start: the working directory is ours, the database is open, the
+//! managers run, the launcher has looked at the machine; then systemd is told
+//! that we are ready, whoever of the peers is there. Order of the end: requests
+//! first, so that every loop sees its input close, with a deadline. Instances
+//! are left running.
+
+mod reset;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::cmclient::{CmClient, CmInputs, CmSettings};
+use crate::config::Config;
+use crate::dispatch::Dispatch;
+use crate::iamclient::{Iam, IamSettings};
+use crate::launcher::{Launcher, LauncherTask, LinuxHost, LinuxSettings};
+use crate::layermanager::{Content, ContentSettings};
+use crate::model::{Alert, AlertKind, Report};
+use crate::networkmanager::{NetworkSettings, Networks};
+use crate::resourcemanager::Resources;
+use crate::storage::{Database, Opened, WorkdirLock};
+use crate::supervisor::{self, Check, Notifier, Wishes};
+
+pub use reset::reset;
+
+/// Name of the database in the working directory.
+const DATABASE: &str = "servicemanager.db";
+
+/// Reports that may wait for the session to take them.
+const REPORTS: usize = 64;
+
+/// Requests that may wait for the dispatcher. It never works on one for long.
+const REQUESTS: usize = 64;
+
+/// How long the loops may take to end.
+const END: Duration = Duration::from_secs(5);
+
+/// Runs the service manager until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When something that it cannot do without is missing, or a loop breaks down.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let wishes = Wishes::from_env();
+    let notifier = Notifier::new(&wishes);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let _lock = WorkdirLock::take(&config.working_dir)?;
+
+    notifier.status("starting");
+    let mut unit = Unit::start(&config).await?;
+    notifier.ready("running");
+    info!("ready");
+
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = unit.tasks.join_next() => Err(broken(ended)),
+        () = supervisor::watch(&notifier, &wishes, &unit.checks) => Ok(()),
+    };
+
+    notifier.stopping("stopping; instances keep running");
+    info!("stopping; instances keep running");
+    unit.stop().await;
+
+    outcome
+}
+
+/// The parts that run, and how to end them.
+struct Unit {
+    tasks: JoinSet<&'static str>,
+    checks: Vec<Check>,
+    /// Ends the dispatcher, and with it the inputs of all others.
+    dispatch: tokio::task::AbortHandle,
+    reports: mpsc::Sender<Report>,
+    launcher: Launcher,
+}
+
+impl Unit {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let mut tasks = JoinSet::new();
+        let (reports, outgoing) = mpsc::channel(REPORTS);
+        let (request_sender, requests) = mpsc::channel(REQUESTS);
+
+        let Opened {
+            database,
+            set_aside,
+        } = Database::open(&config.working_dir.join(DATABASE))?;
+        if let Some(path) = set_aside {
+            report_damage(&reports, &path);
+        }
+        let (resources, monitor) = Resources::start(config, reports.clone());
+        tasks.spawn(named("resource monitor", monitor.run()));
+        let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
+        tasks.spawn(named("IAM client", iam_task.run()));
+        let (networks, network_task) =
+            Networks::start(database.clone(), network_settings(config)).await?;
+        tasks.spawn(named("network manager", network_task.run()));
+        let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
+        let content = Content::start(content_settings(config), database.clone()).await?;
+
+        let (host, units) =
+            LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
+        let (launcher, launcher_task) =
+            LauncherTask::start(Arc::new(host), database.clone(), units).await?;
+        tasks.spawn(named("launcher", launcher_task.run()));
+
+        let inputs = CmInputs {
+            status: launcher.status(),
+            reports: outgoing,
+            identity: iam.identity(),
+            node_info: iam.node_info(),
+            facts: resources.node_facts(),
+        };
+        let session = CmClient::new(cm_settings(config), inputs, request_sender);
+        tasks.spawn(named("CM session", session.run()));
+        let checks = checks(&launcher, &networks, &resources, &database);
+        let dispatch = Dispatch::new(requests, launcher.clone(), networks, resources);
+        let dispatch = tasks.spawn(named("dispatcher", dispatch.run()));
+
+        Ok(Self {
+            tasks,
+            checks,
+            dispatch,
+            reports,
+            launcher,
+        })
+    }
+
+    /// Closes the inputs and waits for the loops.
+    async fn stop(self) {
+        let Self {
+            mut tasks,
+            checks,
+            dispatch,
+            reports,
+            launcher,
+        } = self;
+        dispatch.abort();
+        drop((checks, reports, launcher));
+
+        let ended = async {
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(error) = ended
+                    && !error.is_cancelled()
+                {
+                    error!(%error, "a loop broke down while stopping");
+                }
+            }
+        };
+        if timeout(END, ended).await.is_err() {
+            warn!("some loops did not end in {END:?}; leaving them");
+        }
+    }
+}
+
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
+}
+
+/// A loop that ends while we run is a fault of ours: systemd starts us again,
+/// and the instances run on.
+fn broken(ended: Option<Result<&'static str, JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok(name)) => anyhow!("the {name} ended by itself"),
+        Some(Err(error)) => anyhow!(error).context("a loop broke down"),
+        None => anyhow!("no loop is left"),
+    }
+}
+
+fn checks(
+    launcher: &Launcher,
+    networks: &Networks,
+    resources: &Resources,
+    database: &Database,
+) -> Vec<Check> {
+    let (launcher, networks) = (launcher.clone(), networks.clone());
+    let (resources, database) = (resources.clone(), database.clone());
+
+    vec![
+        Check::new("launcher", move || {
+            let launcher = launcher.clone();
+            async move { launcher.alive().await }
+        }),
+        Check::new("network manager", move || {
+            let networks = networks.clone();
+            async move { drop(networks.alive().await) }
+        }),
+        Check::new("resource monitor", move || {
+            let resources = resources.clone();
+            async move { resources.alive().await }
+        }),
+        Check::new("database", move || {
+            let database = database.clone();
+            async move { drop(database.call(|_| Ok(())).await) }
+        }),
+    ]
+}
+
+/// The unit comes back empty, and CM has to know why.
+fn report_damage(reports: &mpsc::Sender<Report>, path: &std::path::Path) {
+    let message = format!(
+        "the service manager's database was damaged and has been set aside as {}; \
+         services are installed anew",
+        path.display()
+    );
+    error!("{message}");
+    let alert = Alert {
+        timestamp: SystemTime::now(),
+        kind: AlertKind::Core {
+            component: "aos-servicemanager".to_owned(),
+            message,
+        },
+    };
+    // The channel is new and empty.
+    if reports.try_send(Report::Alert(alert)).is_err() {
+        error!("the alert about it is lost");
+    }
+}
+
+fn cm_settings(config: &Config) -> CmSettings {
+    CmSettings {
+        url: config.cm_server_url.clone(),
+        ca_cert: config.ca_cert.clone(),
+    }
+}
+
+fn iam_settings(config: &Config) -> IamSettings {
+    IamSettings {
+        public_url: config.iam_public_server_url.clone(),
+        protected_url: config.iam_protected_server_url.clone(),
+        ca_cert: config.ca_cert.clone(),
+        cert_storage: config.cert_storage.clone(),
+    }
+}
+
+fn network_settings(config: &Config) -> NetworkSettings {
+    NetworkSettings {
+        hosts: config
+            .hosts
+            .iter()
+            .map(|host| (host.ip, host.hostname.clone()))
+            .collect(),
+        ..NetworkSettings::default()
+    }
+}
+
+fn content_settings(config: &Config) -> ContentSettings {
+    ContentSettings {
+        services_dir: config.services_dir.clone(),
+        layers_dir: config.layers_dir.clone(),
+        extract_dir: config.extract_dir.clone(),
+        service_ttl: config.service_ttl,
+        layer_ttl: config.layer_ttl,
+    }
+}

@@ -1,0 +1,108 @@
+//! `-reset`: the node forgets its services.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::iamclient::Iam;
+use crate::launcher::{Host, LinuxHost, LinuxSettings, Resource, Target};
+use crate::layermanager::{Content, ContentSettings};
+use crate::model::Chain;
+use crate::networkmanager::Networks;
+use crate::storage::{Database, WorkdirLock};
+
+/// Stops all instances and removes services, layers, database and unit
+/// configuration. Storages and states stay.
+///
+/// # Errors
+///
+/// When a service manager runs on the working directory, an instance cannot be
+/// stopped, or something cannot be removed. Nothing is removed before all
+/// instances have stopped.
+pub async fn reset(config: Config) -> anyhow::Result<()> {
+    let _lock = WorkdirLock::take(&config.working_dir)?;
+
+    stop_instances(&config).await?;
+
+    for directory in [
+        &config.services_dir,
+        &config.layers_dir,
+        &config.download_dir,
+        &config.extract_dir,
+    ] {
+        remove(directory, fs::remove_dir_all)?;
+    }
+    for file in database_files(&config)
+        .iter()
+        .chain([&config.unit_config_file])
+    {
+        remove(file, fs::remove_file)?;
+    }
+    info!("reset is done; storages and states were kept");
+
+    Ok(())
+}
+
+/// Works without the database, which may be why somebody resets.
+async fn stop_instances(config: &Config) -> anyhow::Result<()> {
+    let database = Database::in_memory()?;
+    let (networks, task) =
+        Networks::start(database.clone(), super::network_settings(config)).await?;
+    let task = tokio::spawn(task.run());
+    let (iam, _) = Iam::start(&super::iam_settings(config), database.clone());
+    let content = Content::start(nowhere(config), database).await?;
+    let (host, _units) =
+        LinuxHost::new(LinuxSettings::new(config, 1), content, networks, iam).await?;
+
+    for found in host.survey().await? {
+        info!(instance = %found.id, "stopping");
+        let target = Target {
+            id: found.id,
+            ident: None,
+        };
+        for resource in Resource::ACQUIRE_ORDER.into_iter().rev() {
+            let released = host.release(&target, resource).await;
+            released.with_context(|| format!("cannot stop instance {}", found.id))?;
+        }
+    }
+    drop(host);
+    if let Err(error) = task.await {
+        warn!(error = %Chain(&error), "the network manager broke down");
+    }
+
+    Ok(())
+}
+
+/// The host wants a content manager, and this one must not touch what
+/// instances still run on.
+fn nowhere(config: &Config) -> ContentSettings {
+    let directory = config.extract_dir.join("reset");
+
+    ContentSettings {
+        services_dir: directory.join("services"),
+        layers_dir: directory.join("layers"),
+        extract_dir: directory.join("extract"),
+        ..super::content_settings(config)
+    }
+}
+
+fn database_files(config: &Config) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        config
+            .working_dir
+            .join(format!("{}{suffix}", super::DATABASE))
+    })
+}
+
+fn remove(path: &Path, how: fn(PathBuf) -> std::io::Result<()>) -> anyhow::Result<()> {
+    match how(path.to_owned()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,234 @@
+//! The real machine.
+//!
+//! Joins the managers, the mounts, the runtime's configuration and systemd to
+//! what the launcher asks for, and decides nothing of its own. Between two
+//! steps of a start it keeps what the first learned for the second; all else is
+//! on the machine, where [`Host::survey`] finds it after a restart of SM.
+
+mod directories;
+mod settings;
+mod steps;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::blueprint::{Machine, draw};
+use super::mounted::mounts_below;
+use super::rootfs::remove_root;
+use super::rootfs_plan::top_entries;
+use super::spec::Sources;
+use super::systemd::{SystemBus, Systemd};
+use super::{Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitState};
+use crate::iamclient::Iam;
+use crate::layermanager::Content;
+use crate::model::{InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey};
+use crate::networkmanager::{Attachment, Networks};
+use directories::{blocking, failed, ids_in, private_directory, remove_spec};
+use steps::attach_request;
+
+pub use settings::LinuxSettings;
+
+/// What a step of a start leaves for a later one.
+#[derive(Debug, Default)]
+struct Held {
+    secret: Option<String>,
+    attachment: Option<Attachment>,
+    sources: Option<Sources>,
+}
+
+/// The machine that SM runs on.
+#[derive(Debug)]
+pub struct LinuxHost {
+    settings: LinuxSettings,
+    /// Runtime directories, by instance id.
+    bundles: PathBuf,
+    /// One empty file for each instance that IAM knows.
+    registered: PathBuf,
+    content: Content,
+    networks: Networks,
+    iam: Iam,
+    systemd: Systemd,
+    held: Mutex<HashMap<InstanceId, Held>>,
+    told_of_crun: AtomicBool,
+}
+
+impl LinuxHost {
+    /// Makes the directories and connects to systemd. Changes of units come
+    /// from now on; the receiver being dropped ends that.
+    ///
+    /// # Errors
+    ///
+    /// A directory cannot be made, or systemd cannot be reached.
+    pub async fn new(
+        mut settings: LinuxSettings,
+        content: Content,
+        networks: Networks,
+        iam: Iam,
+    ) -> Result<(Self, mpsc::Receiver<UnitChange>), HostError> {
+        let (binds, bad) = top_entries(&settings.host_binds);
+        if !bad.is_empty() {
+            warn!(binds = ?bad, "host binds that name no directory in / are left out");
+        }
+        settings.host_binds = binds;
+        let bundles = private_directory(&settings.run_dir, "runtime")?;
+        let registered = private_directory(&settings.run_dir, "registered")?;
+        let (systemd, changes) = Systemd::connect(SystemBus, settings.systemd.clone())
+            .await
+            .map_err(HostError::new)?;
+
+        let host = Self {
+            settings,
+            bundles,
+            registered,
+            content,
+            networks,
+            iam,
+            systemd,
+            held: Mutex::default(),
+            told_of_crun: AtomicBool::new(false),
+        };
+        Ok((host, changes))
+    }
+
+    fn bundle(&self, id: InstanceId) -> PathBuf {
+        self.bundles.join(id.to_string())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<InstanceId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Host for LinuxHost {
+    async fn install_service(&self, service: &ServiceInfo) -> Result<Vec<String>, HostError> {
+        self.content
+            .install_service(service)
+            .await
+            .map_err(HostError::new)
+    }
+
+    async fn install_layer(&self, layer: &LayerInfo) -> Result<(), HostError> {
+        self.content
+            .install_layer(layer)
+            .await
+            .map_err(HostError::new)
+    }
+
+    async fn retain(
+        &self,
+        services: Vec<ServiceKey>,
+        layers: Vec<String>,
+    ) -> Result<(), HostError> {
+        self.content
+            .retain(services, layers)
+            .await
+            .map_err(HostError::new)
+    }
+
+    async fn prepare(
+        &self,
+        id: InstanceId,
+        info: &InstanceInfo,
+        service: &ServiceKey,
+    ) -> Result<Blueprint, HostError> {
+        let service = self
+            .content
+            .service(service)
+            .await
+            .map_err(HostError::new)?;
+        let machine = Machine {
+            host_binds: &self.settings.host_binds,
+            hosts: &self.settings.hosts,
+        };
+
+        draw(id, info, service, &machine).map_err(HostError::new)
+    }
+
+    async fn acquire(&self, blueprint: &Blueprint, resource: Resource) -> Result<(), HostError> {
+        match resource {
+            Resource::Secret => self.register(blueprint).await,
+            Resource::Network => self.attach(blueprint).await,
+            Resource::RootFilesystem => self.mount(blueprint).await,
+            Resource::Spec => self.write_spec(blueprint).await,
+            Resource::Unit => self.start_unit(blueprint).await,
+        }
+    }
+
+    async fn release(&self, target: &Target, resource: Resource) -> Result<(), HostError> {
+        let bundle = self.bundle(target.id);
+        match resource {
+            Resource::Unit => self.systemd.stop(target.id).await.map_err(HostError::new),
+            Resource::Spec => blocking(move || remove_spec(&bundle)).await,
+            Resource::RootFilesystem => {
+                blocking(move || remove_root(&bundle).map_err(HostError::new)).await
+            }
+            Resource::Network => self
+                .networks
+                .detach(target.id)
+                .await
+                .map_err(HostError::new),
+            // The first that is taken, the last that is given back.
+            Resource::Secret => {
+                self.unregister(target).await?;
+                self.held().remove(&target.id);
+                Ok(())
+            }
+        }
+    }
+
+    async fn survey(&self) -> Result<Vec<Found>, HostError> {
+        let units = self.systemd.units().await.map_err(HostError::new)?;
+        let networks: BTreeSet<_> = self
+            .networks
+            .found()
+            .await
+            .map_err(HostError::new)?
+            .into_iter()
+            .collect();
+        let (bundles, registered) = (self.bundles.clone(), self.registered.clone());
+        let (mounted, directories) = blocking(move || {
+            let mounted =
+                mounts_below(&bundles).map_err(failed("look for mounts below", &bundles))?;
+            Ok((mounted, [ids_in(&bundles)?, ids_in(&registered)?].concat()))
+        })
+        .await?;
+        let runs = |id: InstanceId| {
+            units
+                .iter()
+                .any(|unit| unit.id == id && (unit.state == UnitState::Active || unit.restarting))
+        };
+        let whole = |id: InstanceId| {
+            runs(id) && networks.contains(&id) && mounted.contains(&self.bundle(id).join("rootfs"))
+        };
+
+        let ids: BTreeSet<_> = units
+            .iter()
+            .map(|unit| unit.id)
+            .chain(networks.iter().copied())
+            .chain(directories)
+            .collect();
+        Ok(ids
+            .into_iter()
+            .map(|id| Found {
+                id,
+                whole: whole(id),
+            })
+            .collect())
+    }
+
+    async fn adopt(&self, blueprint: &Blueprint) -> Result<(), HostError> {
+        let attachment = self
+            .networks
+            .adopt(attach_request(blueprint))
+            .await
+            .map_err(HostError::new)?;
+        self.held().entry(blueprint.id).or_default().attachment = Some(attachment);
+
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Archives that are too much, cut off or not what was promised.
+
+use std::fs;
+
+use aos_package::archive::Limits;
+use tar::EntryType;
+use tempfile::TempDir;
+
+use super::ground::Ground;
+use super::support::{Tar, gzip, gzip_zeros, sha256};
+use super::unpacking::unpack_to;
+use crate::layermanager::tree::{Ownership, Tree};
+use crate::layermanager::unpack::unpack;
+
+#[test]
+fn names_beyond_what_linux_can_have() {
+    let ground = Ground::new();
+
+    ground.refuses(Tar::new().file(&"a".repeat(256), ""), &["too long"]);
+    ground.refuses(Tar::new().file(&"a/".repeat(2500), ""), &["too"]);
+    ground.refuses(Tar::new().file(&"a/".repeat(200), ""), &["too many"]);
+    ground.refuses(Tar::new().file(&"a".repeat(20_000), ""), &["16384 bytes"]);
+}
+
+#[test]
+fn owner_that_cannot_exist() {
+    for id in ["4294967295", "4294967296", "18446744073709551615"] {
+        for key in ["uid", "gid"] {
+            for kind in [EntryType::Regular, EntryType::Directory] {
+                let tar = Tar::new()
+                    .pax(&[(key, id.as_bytes())])
+                    .entry("a", kind, 0o755, "", b"");
+                Ground::new().refuses(tar, &["\"a\"", "owner"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn sparse_files_and_unknown_types() {
+    let ground = Ground::new();
+
+    let old = Tar::new().entry("a", EntryType::GNUSparse, 0o644, "", b"");
+    ground.refuses(old, &["sparse"]);
+    let pax = Tar::new().pax(&[("GNU.sparse.major", b"1")]).file("a", "x");
+    ground.refuses(pax, &["sparse"]);
+    let unknown = Tar::new().entry("a", EntryType::new(b'V'), 0o644, "", b"");
+    ground.refuses(unknown, &["not supported"]);
+}
+
+#[test]
+fn archive_cut_off_anywhere_is_refused() {
+    let tar = Tar::new()
+        .directory("a")
+        .file("a/b", &"x".repeat(700))
+        .build();
+    let full = gzip(&tar);
+
+    // Not after the last entry: an archive may lack its end mark.
+    for end in [1, 511, 513, 1025, 1535, 1600] {
+        let root = TempDir::new().unwrap();
+        assert!(unpack_to(root.path(), &tar[..end]).is_err(), "{end}");
+    }
+    for end in [3, 10, full.len() / 2] {
+        let root = TempDir::new().unwrap();
+        assert!(unpack_to(root.path(), &full[..end]).is_err(), "gzip {end}");
+    }
+}
+
+#[test]
+fn content_that_is_not_the_promised_one() {
+    let root = TempDir::new().unwrap();
+    let tar = Tar::new().file("a", "x").build();
+    let tree = Tree::new(root.path(), Ownership::Archive).unwrap();
+
+    let error = unpack(
+        &tar[..],
+        &sha256(b"other"),
+        tree,
+        Limits::default(),
+        &|| false,
+    )
+    .unwrap_err();
+
+    assert!(error.to_string().starts_with("digest mismatch"));
+}
+
+#[test]
+fn bytes_after_the_end_of_the_archive_count_for_the_digest() {
+    let root = TempDir::new().unwrap();
+    let tar = Tar::new().file("a", "x").build();
+    let longer = [&tar[..], b"more"].concat();
+    let tree = || Tree::new(root.path(), Ownership::Archive).unwrap();
+
+    let limits = Limits::default();
+
+    assert!(unpack(&longer[..], &sha256(&tar), tree(), limits, &|| false).is_err());
+    assert!(unpack(&longer[..], &sha256(&longer), tree(), limits, &|| false).is_ok());
+}
+
+#[test]
+fn compressed_bomb_ends_at_the_limit() {
+    let root = TempDir::new().unwrap();
+    let head = Tar::new()
+        .pax(&[("size", b"1073741824")])
+        .file("bomb", "")
+        .build();
+    let head = &head[..head.len() - 1024];
+    let bomb = [gzip(head), gzip_zeros(64 << 20)].concat();
+    let tree = Tree::new(root.path(), Ownership::Archive).unwrap();
+    let limits = Limits {
+        bytes: 2 << 30,
+        ..Limits::default()
+    };
+    let small = Limits {
+        bytes: 1 << 20,
+        ..limits
+    };
+
+    let error = unpack(&bomb[..], &sha256(&bomb), tree, small, &|| false).unwrap_err();
+
+    assert_eq!(error.to_string(), "the archive has more than 1048576 bytes");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+}

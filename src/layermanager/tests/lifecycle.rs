@@ -1,0 +1,312 @@
+//! Layers come, stay while they are used, and go. Owners are the process, so
+//! none of it needs root; services share all of this code.
+
+use std::fs;
+use std::path::PathBuf;
+
+use aos_package::{LAYER_FILE, hex};
+
+use super::support::{Device, Tar, gzip, layer_package, sha256, tar_of, told};
+use crate::layermanager::{expiry, store};
+use crate::model::{LayerInfo, ServiceKey};
+
+const HOUR: i64 = 3600;
+
+fn tar(text: &str) -> Vec<u8> {
+    Tar::new().file("file", text).build()
+}
+
+fn layer(device: &Device, text: &str) -> LayerInfo {
+    device.layer(&tar(text), &layer_package(&tar(text)))
+}
+
+fn path(device: &Device, info: &LayerInfo) -> PathBuf {
+    device.layers().join(info.digest.replace(':', "/"))
+}
+
+fn content(device: &Device, info: &LayerInfo) -> Option<String> {
+    fs::read_to_string(path(device, info).join("file")).ok()
+}
+
+async fn cached_since(device: &Device, info: &LayerInfo) -> Option<i64> {
+    let digest = info.digest.clone();
+    device
+        .database
+        .call(move |connection| {
+            let sql = "SELECT cached_since FROM layers WHERE digest = ?1";
+            Ok(connection.query_row(sql, [digest], |row| row.get(0))?)
+        })
+        .await
+        .unwrap()
+}
+
+async fn expire(device: &Device, now: i64) {
+    expiry::expire(device.content.shared(), now).await.unwrap();
+}
+
+#[tokio::test]
+async fn layer_is_where_its_digest_says() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+
+    device.content.install_layer(&info).await.unwrap();
+
+    assert_eq!(content(&device, &info).as_deref(), Some("text"));
+    assert_eq!(cached_since(&device, &info).await, None);
+    assert_eq!(fs::read_dir(device.layers()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn compressed_layer_in_a_compressed_package_is_installed() {
+    let device = Device::new().await;
+    let tar = gzip(&tar("text"));
+    let info = device.layer(&tar, &gzip(&layer_package(&tar)));
+
+    device.content.install_layer(&info).await.unwrap();
+
+    assert_eq!(content(&device, &info).as_deref(), Some("text"));
+}
+
+#[tokio::test]
+async fn order_and_prefix_of_names_in_a_package_do_not_matter() {
+    let device = Device::new().await;
+    let tar = tar("text");
+    let digest = sha256(&tar);
+    let descriptor = serde_json::json!({"digest": digest}).to_string();
+    let package = tar_of(&[
+        (format!("./{}", digest.hex()), tar.clone()),
+        (format!("./{LAYER_FILE}"), descriptor.into_bytes()),
+    ]);
+
+    for package in [gzip(&package), package] {
+        let info = device.layer(&tar, &package);
+        device.content.install_layer(&info).await.unwrap();
+        assert_eq!(content(&device, &info).as_deref(), Some("text"));
+        fs::remove_dir_all(path(&device, &info)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn installed_layer_needs_its_package_no_more() {
+    let device = Device::new().await;
+    let mut info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+
+    info.url = "file:///missing".into();
+    info.version.aos = 7;
+    device.content.install_layer(&info).await.unwrap();
+
+    assert_eq!(content(&device, &info).as_deref(), Some("text"));
+}
+
+#[tokio::test]
+async fn same_layer_asked_for_at_once_is_installed_once() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+
+    let calls = (0..8).map(|_| device.content.install_layer(&info));
+    let results = futures_util::future::join_all(calls).await;
+
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(store::layers(&device.database).await.unwrap().len(), 1);
+    assert_eq!(fs::read_dir(device.layers()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn install_goes_on_when_its_caller_does_not_wait() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    let mut call = Box::pin(device.content.install_layer(&info));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+
+    // Waits for the one in progress.
+    let mut other = info.clone();
+    other.url = "file:///missing".into();
+    device.content.install_layer(&other).await.unwrap();
+
+    assert_eq!(content(&device, &info).as_deref(), Some("text"));
+}
+
+#[tokio::test]
+async fn one_bad_package_does_not_keep_others_from_being_installed() {
+    let device = Device::new().await;
+    let good = layer(&device, "good");
+    let bad = LayerInfo {
+        url: "file:///missing".into(),
+        ..layer(&device, "bad")
+    };
+
+    let (bad, good_result) = tokio::join!(
+        device.content.install_layer(&bad),
+        device.content.install_layer(&good)
+    );
+
+    assert!(bad.is_err());
+    assert!(good_result.is_ok());
+}
+
+#[tokio::test]
+async fn failed_install_can_be_tried_again() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    let bad = LayerInfo {
+        size: 1,
+        ..info.clone()
+    };
+    device.content.install_layer(&bad).await.unwrap_err();
+
+    device.content.install_layer(&info).await.unwrap();
+
+    assert_eq!(content(&device, &info).as_deref(), Some("text"));
+}
+
+#[tokio::test]
+async fn layer_that_vanished_is_installed_again() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+    fs::remove_dir_all(path(&device, &info)).unwrap();
+
+    device.content.install_layer(&info).await.unwrap();
+
+    assert_eq!(content(&device, &info).as_deref(), Some("text"));
+}
+
+#[tokio::test]
+async fn what_is_not_in_use_is_cached_from_the_first_time_on() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+
+    for now in [1000, 2000] {
+        store::retain(&device.database, vec![], vec![], now)
+            .await
+            .unwrap();
+    }
+
+    assert_eq!(cached_since(&device, &info).await, Some(1000));
+}
+
+#[tokio::test]
+async fn what_is_in_use_again_is_not_cached_any_more() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+    device.content.retain(vec![], vec![]).await.unwrap();
+    assert!(cached_since(&device, &info).await.is_some());
+
+    let digests = vec![info.digest.clone(), "unknown".into()];
+    device.content.retain(vec![], digests).await.unwrap();
+    assert_eq!(cached_since(&device, &info).await, None);
+
+    device.content.retain(vec![], vec![]).await.unwrap();
+    device.content.install_layer(&info).await.unwrap();
+    assert_eq!(cached_since(&device, &info).await, None);
+}
+
+#[tokio::test]
+async fn cached_layer_goes_after_its_time_and_not_before() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+    store::retain(&device.database, vec![], vec![], 1000)
+        .await
+        .unwrap();
+
+    expire(&device, 1000 + 2 * HOUR - 1).await;
+    assert!(content(&device, &info).is_some());
+
+    expire(&device, 1000 + 2 * HOUR).await;
+    assert!(!path(&device, &info).exists());
+    assert_eq!(store::layers(&device.database).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn layer_in_use_never_goes() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+
+    expire(&device, i64::MAX).await;
+
+    assert!(content(&device, &info).is_some());
+}
+
+#[tokio::test]
+async fn installed_layers_survive_a_restart() {
+    let mut device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+
+    device.restart().await;
+
+    assert!(content(&device, &info).is_some());
+    assert_eq!(store::layers(&device.database).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn start_removes_what_has_no_row() {
+    let mut device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+    let zeros = hex(&[0; 32]);
+    for left in [
+        "layers/.staging-1/content",
+        "layers/other",
+        &format!("layers/sha256/{zeros}"),
+        "layers/sha256/other",
+        "services/.staging-1/content/rootfs",
+        "services/other",
+        "extract/left",
+    ] {
+        fs::create_dir_all(device.directory.path().join(left)).unwrap();
+    }
+    fs::write(device.services().join("file"), "").unwrap();
+    std::os::unix::fs::symlink("/etc", device.services().join("link")).unwrap();
+
+    device.restart().await;
+
+    let names = |directory: PathBuf| fs::read_dir(directory).unwrap().count();
+    assert_eq!(names(device.services()), 0);
+    assert_eq!(names(device.layers()), 1);
+    assert_eq!(names(device.layers().join("sha256")), 1);
+    assert_eq!(names(device.directory.path().join("extract")), 0);
+    assert!(content(&device, &info).is_some());
+    assert!(fs::exists("/etc/passwd").unwrap());
+}
+
+#[tokio::test]
+async fn start_keeps_what_mkfs_made() {
+    let mut device = Device::new().await;
+    fs::create_dir(device.services().join("lost+found")).unwrap();
+
+    device.restart().await;
+
+    assert!(device.services().join("lost+found").exists());
+}
+
+#[tokio::test]
+async fn start_removes_rows_without_a_directory() {
+    let mut device = Device::new().await;
+    let info = layer(&device, "text");
+    device.content.install_layer(&info).await.unwrap();
+    fs::remove_dir_all(path(&device, &info)).unwrap();
+
+    device.restart().await;
+
+    assert_eq!(store::layers(&device.database).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn unknown_service_is_told_by_name() {
+    let device = Device::new().await;
+    let key = ServiceKey {
+        id: "foo".into(),
+        version: 3,
+    };
+
+    let error = device.content.service(&key).await.unwrap_err();
+
+    assert_eq!(told(&error), "service foo version 3 is not installed");
+}
