@@ -382,5 +382,4 @@ fn make_file(path: &Path, mode: u32) -> Result<(), RootfsError> {
 }
 
 #[cfg(test)]
-#[path = "rootfs_tests.rs"]
 mod tests;
