@@ -4,7 +4,7 @@
 //! is passed on as soon as it is read, and nothing is awaited for it; what goes
 //! back is chosen anew for each message:
 //!
-//! 1. the state of node and instances, as [`outbox`] decides,
+//! 1. the state of node and instances, as `outbox` decides,
 //! 2. answers, in the order of their requests within each message type,
 //! 3. reports,
 //! 4. parts of logs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
 use tracing::debug;
 
 use super::task::IamTask;
@@ -146,12 +146,12 @@ impl Iam {
                     Ok(response) => return Ok(response.into_inner()),
                     Err(status) => Refusal::from(status),
                 };
-                let reached = failure.code() != Code::Unavailable;
+                let may_be_repeated = failure.is_transport();
                 let failed = IamError::Call {
                     call: name,
                     source: failure,
                 };
-                if reached {
+                if !may_be_repeated {
                     return Err(failed);
                 }
 

@@ -227,6 +227,7 @@ mod tests {
         let points = ["/proc", "/etc/hosts", "/etc/ssl"].map(|path| MountPoint {
             path,
             kind: MountPointKind::Directory,
+            mode: 0o755,
         });
 
         assert_eq!(points_at("proc", &points), Points::Itself);

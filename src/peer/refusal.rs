@@ -11,10 +11,11 @@ use tonic::{Code, Status};
 pub struct Refusal(Box<Status>);
 
 impl Refusal {
-    /// Why it failed, in the words of gRPC.
+    /// Whether the way to the peer failed, and not the peer: the call may be
+    /// made again. Only errors of this side have a source.
     #[must_use]
-    pub fn code(&self) -> Code {
-        self.0.code()
+    pub fn is_transport(&self) -> bool {
+        self.0.code() == Code::Unavailable || self.0.source().is_some()
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct MountPoint {
     pub path: &'static str,
     /// What it is.
     pub kind: MountPointKind,
+    /// Its permissions. runc gives those of the mount point to a tmpfs, whatever
+    /// its options say.
+    pub mode: u32,
 }
 
 /// What a mount point is.
@@ -55,7 +58,10 @@ pub(crate) fn mount_points(sources: &Sources, tmp_limit: Option<u64>) -> Vec<Mou
     kernel
         .into_iter()
         .chain(binds)
-        .chain(tmp_limit.map(|_| directory("/tmp")))
+        .chain(tmp_limit.map(|_| MountPoint {
+            mode: 0o1777,
+            ..directory("/tmp")
+        }))
         .collect()
 }
 
@@ -127,6 +133,7 @@ fn directory(path: &'static str) -> MountPoint {
     MountPoint {
         path,
         kind: MountPointKind::Directory,
+        mode: 0o755,
     }
 }
 
@@ -134,6 +141,7 @@ fn file(path: &'static str) -> MountPoint {
     MountPoint {
         path,
         kind: MountPointKind::File,
+        mode: 0o644,
     }
 }
 

@@ -248,6 +248,7 @@ fn every_bind_and_the_tmp_have_a_mount_point() {
     };
 
     let points = mount_points(&sources, tmp_limit(&service.config));
+    assert_eq!(points.last().unwrap().mode, 0o1777);
     let spec = spec_with(&blueprint(service), &sources, None);
 
     for mount in spec["mounts"].as_array().unwrap() {

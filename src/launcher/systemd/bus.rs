@@ -4,8 +4,9 @@ use futures_util::future::try_join_all;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath};
 
-use super::names::{UNIT_PATTERN, instance_of_unit, unit_path};
+use super::names::{UNIT_PATTERN, instance_of_unit, unit_name, unit_path};
 use super::tracker::{ExitRecord, Observation, unit_state};
+use crate::launcher::UnitState;
 use crate::model::InstanceId;
 
 /// One row of `ListUnitsByPatterns`: name, description, load state, active
@@ -127,8 +128,28 @@ pub(crate) async fn look_at(connection: &Connection, id: InstanceId) -> zbus::Re
 pub(crate) async fn loaded_units(
     connection: &Connection,
 ) -> zbus::Result<Vec<(InstanceId, UnitRow)>> {
+    list(connection, UNIT_PATTERN).await
+}
+
+/// The state that a unit stays in: none while it has a job, or is on its way to
+/// a restart. systemd goes through `failed` and `inactive` on that way.
+pub(crate) async fn settled_state(
+    connection: &Connection,
+    id: InstanceId,
+) -> zbus::Result<Option<UnitState>> {
+    // To list a unit does not load it, as looking at its properties does.
+    let rows = list(connection, &unit_name(id)).await?;
+
+    Ok(match rows.first() {
+        None => Some(UnitState::Inactive),
+        Some((_, row)) if row.7 == 0 => Some(unit_state(&row.3)),
+        Some(_) => None,
+    })
+}
+
+async fn list(connection: &Connection, pattern: &str) -> zbus::Result<Vec<(InstanceId, UnitRow)>> {
     let manager = ManagerProxy::new(connection).await?;
-    let rows = manager.list_units_by_patterns(&[], &[UNIT_PATTERN]).await?;
+    let rows = manager.list_units_by_patterns(&[], &[pattern]).await?;
 
     Ok(rows
         .into_iter()

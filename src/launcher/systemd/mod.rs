@@ -11,6 +11,7 @@
 mod bus;
 mod cgroups;
 mod drop_in;
+mod looks;
 mod names;
 mod policy;
 mod reload;
@@ -23,7 +24,7 @@ mod tracker;
 mod unit_files;
 mod watch;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,7 +180,7 @@ impl Systemd {
             .map_err(SystemdError::Connect)?;
         for (id, seen) in present {
             // What is there already is no change.
-            drop(tracker.observe(id, seen));
+            drop(tracker.see(tracker.now(), id, seen));
         }
 
         let (connection_sender, connection_receiver) = channel::channel(Some(connection.clone()));
@@ -199,7 +200,6 @@ impl Systemd {
             changes,
             tracker,
             pending: VecDeque::new(),
-            touched: BTreeSet::new(),
         };
         tokio::spawn(watch.run(connection, feed));
 

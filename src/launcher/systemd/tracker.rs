@@ -2,9 +2,10 @@
 //!
 //! A signal repeats all properties, so only what differs from the last one is
 //! an event. An exit is told by its time stamp: the same code twice is two
-//! exits.
+//! exits. On the way to a restart a unit is `failed` and `inactive` for a
+//! moment; that it stays so is told only after a look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::launcher::{Exit, UnitChange, UnitEvent, UnitState};
 use crate::model::InstanceId;
@@ -43,75 +44,110 @@ pub(crate) struct Observation {
     pub exit: Option<ExitRecord>,
 }
 
+/// What a signal brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// What is new.
+    pub changes: Vec<UnitChange>,
+    /// Whether to look at the unit: it has ended, or is on its way to a
+    /// restart, which goes through the same states.
+    pub look: bool,
+}
+
+/// A moment between two signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
 #[derive(Debug, Default)]
 struct Unit {
-    known: Observation,
+    result: String,
+    exit: ExitRecord,
     told: Option<(UnitState, String)>,
+    /// Number of the last signal.
+    signal: u64,
 }
 
 /// All units of instances, as systemd last described them.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     units: BTreeMap<InstanceId, Unit>,
+    signals: u64,
 }
 
 impl Tracker {
-    /// Takes an observation in and returns what is new in it.
-    pub(crate) fn observe(&mut self, id: InstanceId, seen: Observation) -> Vec<UnitChange> {
+    /// Takes a signal in.
+    pub(crate) fn hear(&mut self, id: InstanceId, mut seen: Observation) -> Heard {
+        self.signals += 1;
         let unit = self.units.entry(id).or_default();
-        let mut events = Vec::new();
-
-        if let Some(result) = seen.result {
-            unit.known.result = Some(result);
-        }
-        if let Some(record) = seen.exit {
-            let before = unit.known.exit.replace(record).unwrap_or_default();
-            if record.stamp != before.stamp
-                && let Some(exit) = record.exit()
-            {
-                events.push(UnitEvent::Exited(exit));
-            }
-        }
-        if let Some(state) = seen.state {
-            unit.known.state = Some(state);
-            let result = unit.known.result.clone().unwrap_or_default();
-            let now = (state, result);
-            if unit.told.as_ref() != Some(&now) {
-                events.push(UnitEvent::State {
-                    state: now.0,
-                    result: now.1.clone(),
-                });
-                unit.told = Some(now);
-            }
+        unit.signal = self.signals;
+        let ends = |state: &UnitState| matches!(state, UnitState::Failed | UnitState::Inactive);
+        let look = seen.state.as_ref().is_some_and(ends);
+        if look {
+            seen.state = None;
         }
 
-        events
-            .into_iter()
-            .map(|event| UnitChange { id, event })
-            .collect()
+        Heard {
+            changes: unit.take(id, seen),
+            look,
+        }
+    }
+
+    /// Now: for a look that begins.
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.signals)
+    }
+
+    /// Takes in what a look saw that began at `then`. Signals since then are
+    /// newer and stay.
+    pub(crate) fn see(
+        &mut self,
+        then: Moment,
+        id: InstanceId,
+        seen: Observation,
+    ) -> Vec<UnitChange> {
+        if seen.state == Some(UnitState::Inactive) && !self.units.contains_key(&id) {
+            return Vec::new();
+        }
+        let unit = self.units.entry(id).or_default();
+        if unit.signal > then.0 {
+            return Vec::new();
+        }
+
+        unit.take(id, seen)
+    }
+
+    /// Takes in that a look that began at `then` saw only these units.
+    pub(crate) fn see_only(
+        &mut self,
+        then: Moment,
+        present: &BTreeSet<InstanceId>,
+    ) -> Vec<UnitChange> {
+        let gone: Vec<_> = self
+            .units
+            .iter()
+            .filter(|(id, unit)| unit.signal <= then.0 && !present.contains(id))
+            .map(|(&id, _)| id)
+            .collect();
+
+        gone.into_iter().flat_map(|id| self.forget(id)).collect()
     }
 
     /// systemd has forgotten the unit: it does not run.
     pub(crate) fn forget(&mut self, id: InstanceId) -> Vec<UnitChange> {
-        let Some(unit) = self.units.remove(&id) else {
+        let Some(mut unit) = self.units.remove(&id) else {
             return Vec::new();
         };
-
-        match unit.told {
-            None | Some((UnitState::Inactive | UnitState::Failed, _)) => Vec::new(),
-            Some(_) => vec![UnitChange {
-                id,
-                event: UnitEvent::State {
-                    state: UnitState::Inactive,
-                    result: unit.known.result.unwrap_or_default(),
-                },
-            }],
+        if matches!(unit.told, Some((UnitState::Failed, _))) {
+            return Vec::new();
         }
-    }
 
-    /// The units that are known.
-    pub(crate) fn ids(&self) -> Vec<InstanceId> {
-        self.units.keys().copied().collect()
+        unit.take(
+            id,
+            Observation {
+                state: Some(UnitState::Inactive),
+                ..Observation::default()
+            },
+        )
     }
 
     /// All that is known, for a listener who has missed something.
@@ -119,11 +155,7 @@ impl Tracker {
         self.units
             .iter()
             .flat_map(|(&id, unit)| {
-                let exit = unit
-                    .known
-                    .exit
-                    .and_then(ExitRecord::exit)
-                    .map(UnitEvent::Exited);
+                let exit = unit.exit.exit().map(UnitEvent::Exited);
                 let state = unit
                     .told
                     .clone()
@@ -132,6 +164,39 @@ impl Tracker {
                     .chain(state)
                     .map(move |event| UnitChange { id, event })
             })
+            .collect()
+    }
+}
+
+impl Unit {
+    /// Takes an observation in and returns what is new in it.
+    fn take(&mut self, id: InstanceId, seen: Observation) -> Vec<UnitChange> {
+        let mut events = Vec::new();
+        if let Some(result) = seen.result {
+            self.result = result;
+        }
+        if let Some(record) = seen.exit {
+            let before = std::mem::replace(&mut self.exit, record);
+            if record.stamp != before.stamp
+                && let Some(exit) = record.exit()
+            {
+                events.push(UnitEvent::Exited(exit));
+            }
+        }
+        if let Some(state) = seen.state {
+            let now = (state, self.result.clone());
+            // systemd has only loaded it, to start it.
+            let is_new = self.told.is_none() && state == UnitState::Inactive;
+            if self.told.as_ref() != Some(&now) && !is_new {
+                self.told = Some(now.clone());
+                let (state, result) = now;
+                events.push(UnitEvent::State { state, result });
+            }
+        }
+
+        events
+            .into_iter()
+            .map(|event| UnitChange { id, event })
             .collect()
     }
 }
@@ -149,174 +214,5 @@ pub(crate) fn unit_state(text: &str) -> UnitState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id() -> InstanceId {
-        InstanceId::from_u128(1)
-    }
-
-    /// The signal of the service part, as it comes before that of the unit.
-    fn service(result: &str, stamp: u64, code: i32, status: i32) -> Observation {
-        Observation {
-            state: None,
-            result: Some(result.to_owned()),
-            exit: Some(ExitRecord {
-                stamp,
-                code,
-                status,
-            }),
-        }
-    }
-
-    fn unit(state: UnitState) -> Observation {
-        Observation {
-            state: Some(state),
-            ..Observation::default()
-        }
-    }
-
-    fn state(state: UnitState, result: &str) -> UnitEvent {
-        UnitEvent::State {
-            state,
-            result: result.to_owned(),
-        }
-    }
-
-    fn events(tracker: &mut Tracker, seen: Observation) -> Vec<UnitEvent> {
-        tracker
-            .observe(id(), seen)
-            .into_iter()
-            .map(|change| change.event)
-            .collect()
-    }
-
-    #[test]
-    fn a_crash_with_restart_is_told_in_order() {
-        let mut tracker = Tracker::default();
-        let told: Vec<_> = [
-            service("success", 0, 0, 0),
-            unit(UnitState::Activating),
-            service("success", 0, 0, 0),
-            unit(UnitState::Active),
-            service("exit-code", 77, 1, 3),
-            unit(UnitState::Activating),
-            service("success", 0, 0, 0),
-            unit(UnitState::Active),
-        ]
-        .into_iter()
-        .flat_map(|seen| events(&mut tracker, seen))
-        .collect();
-
-        assert_eq!(
-            told,
-            [
-                state(UnitState::Activating, "success"),
-                state(UnitState::Active, "success"),
-                UnitEvent::Exited(Exit::Code(3)),
-                state(UnitState::Activating, "exit-code"),
-                state(UnitState::Active, "success"),
-            ]
-        );
-    }
-
-    #[test]
-    fn a_repeated_signal_is_no_event() {
-        let mut tracker = Tracker::default();
-        events(&mut tracker, service("signal", 5, 2, 9));
-        events(&mut tracker, unit(UnitState::Failed));
-
-        let again = events(&mut tracker, service("signal", 5, 2, 9));
-        let state = events(&mut tracker, unit(UnitState::Failed));
-
-        assert_eq!((again, state), (vec![], vec![]));
-    }
-
-    #[test]
-    fn the_same_exit_twice_is_two_events() {
-        let mut tracker = Tracker::default();
-
-        let first = events(&mut tracker, service("exit-code", 5, 1, 1));
-        let second = events(&mut tracker, service("exit-code", 6, 1, 1));
-
-        assert_eq!(first, [UnitEvent::Exited(Exit::Code(1))]);
-        assert_eq!(second, first);
-    }
-
-    #[test]
-    fn signals_and_dumps_are_told_apart_from_codes() {
-        for (code, exit) in [
-            (1, Some(Exit::Code(9))),
-            (2, Some(Exit::Signal(9))),
-            (3, Some(Exit::Signal(9))),
-            (0, None),
-            (4, None),
-        ] {
-            assert_eq!(
-                ExitRecord {
-                    stamp: 1,
-                    code,
-                    status: 9
-                }
-                .exit(),
-                exit
-            );
-        }
-    }
-
-    #[test]
-    fn a_forgotten_unit_is_inactive() {
-        let mut tracker = Tracker::default();
-        events(&mut tracker, unit(UnitState::Active));
-
-        let told = tracker.forget(id());
-
-        assert_eq!(told[0].event, state(UnitState::Inactive, ""));
-        assert_eq!(tracker.forget(id()), []);
-        assert_eq!(tracker.ids(), []);
-    }
-
-    #[test]
-    fn a_unit_that_had_ended_is_forgotten_silently() {
-        let mut tracker = Tracker::default();
-        events(&mut tracker, unit(UnitState::Failed));
-
-        assert_eq!(tracker.forget(id()), []);
-    }
-
-    #[test]
-    fn everything_repeats_what_was_told_last() {
-        let mut tracker = Tracker::default();
-        events(&mut tracker, service("signal", 5, 2, 9));
-        events(&mut tracker, unit(UnitState::Failed));
-
-        let all: Vec<_> = tracker
-            .everything()
-            .into_iter()
-            .map(|change| change.event)
-            .collect();
-
-        assert_eq!(
-            all,
-            [
-                UnitEvent::Exited(Exit::Signal(9)),
-                state(UnitState::Failed, "signal")
-            ]
-        );
-    }
-
-    #[test]
-    fn states_are_those_of_systemd() {
-        for (text, state) in [
-            ("active", UnitState::Active),
-            ("reloading", UnitState::Active),
-            ("activating", UnitState::Activating),
-            ("deactivating", UnitState::Deactivating),
-            ("failed", UnitState::Failed),
-            ("inactive", UnitState::Inactive),
-            ("something new", UnitState::Inactive),
-        ] {
-            assert_eq!(unit_state(text), state, "{text}");
-        }
-    }
-}
+#[path = "tracker_tests.rs"]
+mod tests;

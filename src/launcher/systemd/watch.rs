@@ -7,26 +7,21 @@
 //! replaced by what is known last, so that the queue has a bound and the
 //! present state always arrives.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::future::{Future, pending};
-use std::pin::Pin;
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::future::Future;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{info, warn};
 use zbus::{Connection, OwnedObjectPath};
 
-use super::bus::look_at_all;
-use super::signal_feed::{Signal, SignalFeed, subscribe};
-use super::tracker::{Observation, Tracker};
+use super::looks::{Look, Looks, PAUSE};
+use super::signal_feed::{Signal, SignalFeed};
+use super::tracker::Tracker;
 use crate::launcher::UnitChange;
 use crate::model::{Chain, InstanceId};
 
 /// Changes that wait for the launcher, besides those in its channel.
 const MOST_PENDING: usize = 4096;
-
-/// The pause before systemd is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes connections to the bus that systemd is on.
 pub(crate) trait Connect: Send + Sync + 'static {
@@ -46,8 +41,6 @@ pub(crate) enum JobEvent {
     Missed,
 }
 
-type Look = Pin<Box<dyn Future<Output = zbus::Result<Vec<(InstanceId, Observation)>>> + Send>>;
-
 /// See the module.
 pub(crate) struct Watch<C> {
     pub bus: C,
@@ -57,29 +50,25 @@ pub(crate) struct Watch<C> {
     pub changes: mpsc::Sender<UnitChange>,
     pub tracker: Tracker,
     pub pending: VecDeque<UnitChange>,
-    /// Units that changed since the look in progress began.
-    pub touched: BTreeSet<InstanceId>,
 }
 
 enum Event {
     Signal(Signal),
     Lost,
-    Looked(zbus::Result<Vec<(InstanceId, Observation)>>),
+    Looked(Look),
     Delivered,
     NobodyListens,
 }
 
 impl<C: Connect> Watch<C> {
     /// Runs until nobody listens any more.
-    pub(crate) async fn run(mut self, connection: Connection, feed: SignalFeed) {
-        let mut connection = connection;
-        let mut feed = feed;
-        let mut look: Option<Look> = None;
+    pub(crate) async fn run(mut self, mut connection: Connection, mut feed: SignalFeed) {
+        let mut looks = Looks::default();
 
         loop {
             let event = tokio::select! {
                 signal = feed.next() => signal.map_or(Event::Lost, Event::Signal),
-                seen = optional(&mut look) => Event::Looked(seen),
+                look = looks.next() => Event::Looked(look),
                 permit = self.changes.reserve(), if !self.pending.is_empty() => {
                     match (permit, self.pending.pop_front()) {
                         (Ok(permit), Some(change)) => {
@@ -92,33 +81,30 @@ impl<C: Connect> Watch<C> {
                 () = self.changes.closed() => Event::NobodyListens,
             };
 
+            let now = self.tracker.now();
             match event {
-                Event::Signal(Signal::Reloaded) => {
-                    self.touched.clear();
-                    look = Some(look_again(connection.clone(), Duration::ZERO));
+                Event::Signal(Signal::Reloaded) => looks.all(&connection, now),
+                Event::Signal(signal) => {
+                    if let Some(id) = self.take(signal) {
+                        looks.one(&connection, self.tracker.now(), id);
+                    }
                 }
-                Event::Signal(signal) => self.take(signal),
-                Event::Looked(Ok(seen)) => {
-                    look = None;
-                    self.compare(seen);
-                }
-                Event::Looked(Err(error)) => {
-                    warn!(error = %Chain(&error), "cannot look at the units of instances");
-                    look = Some(look_again(connection.clone(), PAUSE));
+                Event::Looked(look) => {
+                    if self.compare(look).is_err() {
+                        looks.all_after_a_pause(&connection, now);
+                    }
                 }
                 Event::Lost => {
                     warn!("connection to systemd is lost");
                     self.connection.send_replace(None);
-                    self.missed();
+                    looks = Looks::default();
                     let Some((new, signals)) = self.reconnect().await else {
                         return;
                     };
                     info!("connected to systemd again");
-                    self.touched.clear();
-                    look = Some(look_again(new.clone(), Duration::ZERO));
-                    feed = signals;
-                    connection = new.clone();
-                    self.connection.send_replace(Some(new));
+                    (connection, feed) = (new, signals);
+                    looks.all(&connection, now);
+                    self.connection.send_replace(Some(connection.clone()));
                 }
                 Event::Delivered => {}
                 Event::NobodyListens => return,
@@ -126,42 +112,45 @@ impl<C: Connect> Watch<C> {
         }
     }
 
-    fn take(&mut self, signal: Signal) {
+    /// Returns the unit that has to be looked at.
+    fn take(&mut self, signal: Signal) -> Option<InstanceId> {
         match signal {
             Signal::JobRemoved { job, result, .. } => {
                 self.tell_jobs(JobEvent::Removed { job, result });
             }
             Signal::Properties { id, seen } => {
-                self.touched.insert(id);
-                let changes = self.tracker.observe(id, seen);
-                self.tell(changes);
+                let heard = self.tracker.hear(id, seen);
+                self.tell(heard.changes);
+                return heard.look.then_some(id);
             }
             Signal::Removed { id } => {
-                self.touched.insert(id);
                 let changes = self.tracker.forget(id);
                 self.tell(changes);
             }
             Signal::Reloaded => {}
         }
+
+        None
     }
 
-    /// Compares what is known with a look at all units. What a signal said
-    /// since the look began is newer.
-    fn compare(&mut self, seen: Vec<(InstanceId, Observation)>) {
-        let there: BTreeSet<_> = seen.iter().map(|&(id, _)| id).collect();
+    /// Compares what is known with a look. After an error all units have to be
+    /// looked at.
+    fn compare(&mut self, look: Look) -> Result<(), ()> {
+        let seen = look.seen.map_err(|error| {
+            warn!(error = %Chain(&error), "cannot look at the units of instances");
+        })?;
+        let present = seen.iter().map(|&(id, _)| id).collect();
         for (id, seen) in seen {
-            if !self.touched.contains(&id) {
-                let changes = self.tracker.observe(id, seen);
-                self.tell(changes);
-            }
+            let changes = self.tracker.see(look.then, id, seen);
+            self.tell(changes);
         }
-        for id in self.tracker.ids() {
-            if !there.contains(&id) && !self.touched.contains(&id) {
-                let changes = self.tracker.forget(id);
-                self.tell(changes);
-            }
+        if look.all {
+            let changes = self.tracker.see_only(look.then, &present);
+            self.tell(changes);
+            self.tell_jobs(JobEvent::Missed);
         }
-        self.missed();
+
+        Ok(())
     }
 
     fn tell(&mut self, changes: Vec<UnitChange>) {
@@ -170,10 +159,6 @@ impl<C: Connect> Watch<C> {
             warn!("too many changes of units wait: only the present states are told");
             self.pending = self.tracker.everything().into();
         }
-    }
-
-    fn missed(&self) {
-        self.tell_jobs(JobEvent::Missed);
     }
 
     fn tell_jobs(&self, event: JobEvent) {
@@ -208,19 +193,4 @@ pub(crate) async fn open(bus: &impl Connect) -> zbus::Result<(Connection, Signal
     let feed = SignalFeed::open(&connection).await?;
 
     Ok((connection, feed))
-}
-
-fn look_again(connection: Connection, pause: Duration) -> Look {
-    Box::pin(async move {
-        tokio::time::sleep(pause).await;
-        subscribe(&connection).await?;
-        look_at_all(&connection).await
-    })
-}
-
-async fn optional(look: &mut Option<Look>) -> zbus::Result<Vec<(InstanceId, Observation)>> {
-    match look {
-        Some(look) => look.await,
-        None => pending().await,
-    }
 }

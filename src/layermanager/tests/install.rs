@@ -358,9 +358,11 @@ async fn layer_whose_content_changed_is_refused() {
 #[tokio::test]
 async fn hostile_layer_leaves_nothing_behind() {
     let device = Device::new().await;
+    let outside = device.directory.path().join("outside");
+    fs::create_dir(&outside).unwrap();
     let tar = Tar::new()
         .file("a", "x")
-        .symlink("b", "/etc")
+        .symlink("b", &outside.display().to_string())
         .file("b/new", "x")
         .build();
 
@@ -369,5 +371,5 @@ async fn hostile_layer_leaves_nothing_behind() {
 
     assert!(told(&error).contains("the layer's filesystem: entry below \"b\""));
     assert!(device.is_empty());
-    assert!(fs::metadata("/etc/new").is_err());
+    assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
 }

@@ -221,7 +221,7 @@ fn plan_host_entry(
     // On top of the image: what is mounted on is a directory of ours.
     match kind {
         BindKind::Directory => make_directory(&own, 0o755)?,
-        BindKind::File => make_file(&own)?,
+        BindKind::File => make_file(&own, 0o644)?,
     }
 
     Ok(host.map(|host| HostMount {
@@ -350,8 +350,8 @@ fn make_mount_point(points: &Path, point: &MountPoint) -> Result<(), RootfsError
     }
 
     match point.kind {
-        MountPointKind::Directory => make_directory(&path, 0o755),
-        MountPointKind::File => make_file(&path),
+        MountPointKind::Directory => make_directory(&path, point.mode),
+        MountPointKind::File => make_file(&path, point.mode),
     }
 }
 
@@ -368,13 +368,13 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), RootfsError> {
         })
 }
 
-fn make_file(path: &Path) -> Result<(), RootfsError> {
+fn make_file(path: &Path, mode: u32) -> Result<(), RootfsError> {
     OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .open(path)
-        .and_then(|file: File| file.set_permissions(Permissions::from_mode(0o644)))
+        .and_then(|file: File| file.set_permissions(Permissions::from_mode(mode)))
         .map_err(|source| RootfsError::MountPoint {
             path: path.to_owned(),
             source,
@@ -382,5 +382,4 @@ fn make_file(path: &Path) -> Result<(), RootfsError> {
 }
 
 #[cfg(test)]
-#[path = "rootfs_tests.rs"]
 mod tests;

@@ -52,6 +52,7 @@ impl Bench {
                 .map(|path| MountPoint {
                     path,
                     kind: MountPointKind::Directory,
+                    mode: 0o755,
                 })
                 .to_vec(),
         }
@@ -235,7 +236,12 @@ fn mount_points_lie_over_a_shown_host_directory() {
 #[test]
 #[ignore = "needs root: run ci/test.sh"]
 fn top_is_readable_for_every_user() {
-    let bench = Bench::new(1);
+    let mut bench = Bench::new(1);
+    bench.points.push(MountPoint {
+        path: "/tmp",
+        kind: MountPointKind::Directory,
+        mode: 0o1777,
+    });
 
     let root = bench.mount().unwrap();
 
@@ -243,6 +249,7 @@ fn top_is_readable_for_every_user() {
         ("", 0o755),
         ("etc/ssl", 0o755),
         ("usr", 0o755),
+        ("tmp", 0o1777),
         ("../../instance", 0o700),
     ] {
         let found = root.join(path).metadata().unwrap().mode();
