@@ -214,5 +214,4 @@ pub(crate) fn unit_state(text: &str) -> UnitState {
 }
 
 #[cfg(test)]
-#[path = "tracker_tests.rs"]
 mod tests;
