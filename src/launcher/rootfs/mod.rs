@@ -3,7 +3,7 @@
 //! `<runtime dir>/mounts` holds the mount points and lies on top of the
 //! image's layers in a read-only overlay at `<runtime dir>/rootfs`. The host
 //! directories that an instance may see are mounted on that, as
-//! [`rootfs_plan`](super::rootfs_plan) decides. Every directory is opened
+//! [`rootfs_plan`](crate::launcher::rootfs_plan) decides. Every directory is opened
 //! without following links and handed to the kernel as `/proc/self/fd/N`: no
 //! image can lead a mount astray, and no path can break a list of options.
 //!
@@ -21,9 +21,9 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::mounted::mounts_below;
-use super::rootfs_plan::{BindKind, HostEntry, LayerEntry, View, points_at, view};
-use super::spec::{MountPoint, MountPointKind};
+use crate::launcher::mounted::mounts_below;
+use crate::launcher::rootfs_plan::{BindKind, HostEntry, LayerEntry, View, points_at, view};
+use crate::launcher::spec::{MountPoint, MountPointKind};
 
 /// Marks a directory that hides those below it.
 const OPAQUE: &str = "trusted.overlay.opaque";

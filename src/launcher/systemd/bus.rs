@@ -6,7 +6,6 @@ use zbus::{Connection, OwnedObjectPath};
 
 use super::names::{UNIT_PATTERN, instance_of_unit, unit_name, unit_path};
 use super::tracker::{ExitRecord, Observation, unit_state};
-use crate::launcher::UnitState;
 use crate::model::InstanceId;
 
 /// One row of `ListUnitsByPatterns`: name, description, load state, active
@@ -131,20 +130,20 @@ pub(crate) async fn loaded_units(
     list(connection, UNIT_PATTERN).await
 }
 
-/// The state that a unit stays in: none while it has a job, or is on its way to
-/// a restart. systemd goes through `failed` and `inactive` on that way.
+/// The state that a unit stays in, if it does: not while it has a job, nor on
+/// the way to a restart, which goes through `failed` and `inactive`. `None`:
+/// systemd does not have the unit.
 pub(crate) async fn settled_state(
     connection: &Connection,
     id: InstanceId,
-) -> zbus::Result<Option<UnitState>> {
+) -> zbus::Result<Option<Observation>> {
     // To list a unit does not load it, as looking at its properties does.
     let rows = list(connection, &unit_name(id)).await?;
 
-    Ok(match rows.first() {
-        None => Some(UnitState::Inactive),
-        Some((_, row)) if row.7 == 0 => Some(unit_state(&row.3)),
-        Some(_) => None,
-    })
+    Ok(rows.first().map(|(_, row)| Observation {
+        state: (row.7 == 0).then(|| unit_state(&row.3)),
+        ..Observation::default()
+    }))
 }
 
 async fn list(connection: &Connection, pattern: &str) -> zbus::Result<Vec<(InstanceId, UnitRow)>> {

@@ -21,8 +21,8 @@ pub(crate) struct Look {
     pub then: Moment,
     /// Whether all units were looked at.
     pub all: bool,
-    /// What was seen.
-    pub seen: zbus::Result<Vec<(InstanceId, Observation)>>,
+    /// What was seen; `None`: systemd does not have the unit.
+    pub seen: zbus::Result<Vec<(InstanceId, Option<Observation>)>>,
 }
 
 /// Those under way. Dropping it ends them.
@@ -38,17 +38,11 @@ impl Looks {
     pub(crate) fn one(&mut self, connection: &Connection, then: Moment, id: InstanceId) {
         let connection = connection.clone();
         self.running.spawn(async move {
-            let seen = settled_state(&connection, id).await.map(|state| {
-                let seen = Observation {
-                    state,
-                    ..Observation::default()
-                };
-                vec![(id, seen)]
-            });
+            let seen = settled_state(&connection, id).await;
             Look {
                 then,
                 all: false,
-                seen,
+                seen: seen.map(|seen| vec![(id, seen)]),
             }
         });
     }
@@ -84,7 +78,11 @@ impl Looks {
             tokio::time::sleep(pause).await;
             let look = async {
                 subscribe(&connection).await?;
-                look_at_all(&connection).await
+                let seen = look_at_all(&connection).await?;
+                Ok(seen
+                    .into_iter()
+                    .map(|(id, seen)| (id, Some(seen)))
+                    .collect())
             };
             Look {
                 then,

@@ -10,6 +10,7 @@ use zbus::{Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjec
 use super::bus::{ManagerProxy, is_subscribed};
 use super::names::{instance_of_path, instance_of_unit};
 use super::tracker::{ExitRecord, Observation, unit_state};
+use crate::launcher::UnitState;
 use crate::model::InstanceId;
 
 /// Signals that wait to be read. systemd says little, and it is read at once.
@@ -26,8 +27,6 @@ pub(crate) enum Signal {
     },
     /// Properties of an instance's unit.
     Properties { id: InstanceId, seen: Observation },
-    /// systemd has forgotten an instance's unit.
-    Removed { id: InstanceId },
     /// systemd has read all units again, or was started again.
     Reloaded,
 }
@@ -114,9 +113,13 @@ fn decode(message: &Message) -> Option<Signal> {
         }
         "UnitRemoved" => {
             let (unit, _): (&str, ObjectPath<'_>) = body.deserialize().ok()?;
-            Some(Signal::Removed {
-                id: instance_of_unit(unit)?,
-            })
+            let id = instance_of_unit(unit)?;
+            // So it says of every unit that it is about to read again.
+            let seen = Observation {
+                state: Some(UnitState::Inactive),
+                ..Observation::default()
+            };
+            Some(Signal::Properties { id, seen })
         }
         "Reloading" => {
             let active: bool = body.deserialize().ok()?;
@@ -167,7 +170,6 @@ fn text<'a>(value: &'a Variant<'_>) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::launcher::UnitState;
     use crate::launcher::systemd::names::{unit_name, unit_path};
 
     const MANAGER: &str = "/org/freedesktop/systemd1";
@@ -255,6 +257,23 @@ mod tests {
             })
         );
         assert_eq!(decode(&foreign), None);
+    }
+
+    #[test]
+    fn a_unit_that_was_removed_may_have_ended() {
+        let path: ObjectPath<'_> = unit_path(id()).try_into().unwrap();
+        let message = manager("UnitRemoved")
+            .build(&(unit_name(id()), path))
+            .unwrap();
+
+        let seen = Observation {
+            state: Some(UnitState::Inactive),
+            ..Observation::default()
+        };
+        assert_eq!(
+            decode(&message),
+            Some(Signal::Properties { id: id(), seen })
+        );
     }
 
     #[test]

@@ -123,10 +123,6 @@ impl<C: Connect> Watch<C> {
                 self.tell(heard.changes);
                 return heard.look.then_some(id);
             }
-            Signal::Removed { id } => {
-                let changes = self.tracker.forget(id);
-                self.tell(changes);
-            }
             Signal::Reloaded => {}
         }
 
@@ -141,11 +137,14 @@ impl<C: Connect> Watch<C> {
         })?;
         let present = seen.iter().map(|&(id, _)| id).collect();
         for (id, seen) in seen {
-            let changes = self.tracker.see(look.then, id, seen);
+            let changes = match seen {
+                Some(seen) => self.tracker.see(look.then, id, seen),
+                None => self.tracker.miss(look.then, id),
+            };
             self.tell(changes);
         }
         if look.all {
-            let changes = self.tracker.see_only(look.then, &present);
+            let changes = self.tracker.miss_others(look.then, &present);
             self.tell(changes);
             self.tell_jobs(JobEvent::Missed);
         }

@@ -105,9 +105,6 @@ impl Tracker {
         id: InstanceId,
         seen: Observation,
     ) -> Vec<UnitChange> {
-        if seen.state == Some(UnitState::Inactive) && !self.units.contains_key(&id) {
-            return Vec::new();
-        }
         let unit = self.units.entry(id).or_default();
         if unit.signal > then.0 {
             return Vec::new();
@@ -116,38 +113,35 @@ impl Tracker {
         unit.take(id, seen)
     }
 
-    /// Takes in that a look that began at `then` saw only these units.
-    pub(crate) fn see_only(
+    /// Takes in that a look that began at `then` found no such unit.
+    pub(crate) fn miss(&mut self, then: Moment, id: InstanceId) -> Vec<UnitChange> {
+        match self.units.remove(&id) {
+            Some(mut unit) if unit.signal <= then.0 => unit.end(id),
+            Some(unit) => {
+                self.units.insert(id, unit);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes in that a look that began at `then` found no other units.
+    pub(crate) fn miss_others(
         &mut self,
         then: Moment,
         present: &BTreeSet<InstanceId>,
     ) -> Vec<UnitChange> {
-        let gone: Vec<_> = self
+        let others: Vec<_> = self
             .units
-            .iter()
-            .filter(|(id, unit)| unit.signal <= then.0 && !present.contains(id))
-            .map(|(&id, _)| id)
+            .keys()
+            .filter(|id| !present.contains(id))
+            .copied()
             .collect();
 
-        gone.into_iter().flat_map(|id| self.forget(id)).collect()
-    }
-
-    /// systemd has forgotten the unit: it does not run.
-    pub(crate) fn forget(&mut self, id: InstanceId) -> Vec<UnitChange> {
-        let Some(mut unit) = self.units.remove(&id) else {
-            return Vec::new();
-        };
-        if matches!(unit.told, Some((UnitState::Failed, _))) {
-            return Vec::new();
-        }
-
-        unit.take(
-            id,
-            Observation {
-                state: Some(UnitState::Inactive),
-                ..Observation::default()
-            },
-        )
+        others
+            .into_iter()
+            .flat_map(|id| self.miss(then, id))
+            .collect()
     }
 
     /// All that is known, for a listener who has missed something.
@@ -169,6 +163,20 @@ impl Tracker {
 }
 
 impl Unit {
+    /// systemd does not have it any more: it does not run. One that failed has
+    /// been told.
+    fn end(&mut self, id: InstanceId) -> Vec<UnitChange> {
+        if matches!(self.told, Some((UnitState::Failed, _))) {
+            return Vec::new();
+        }
+        let ended = Observation {
+            state: Some(UnitState::Inactive),
+            ..Observation::default()
+        };
+
+        self.take(id, ended)
+    }
+
     /// Takes an observation in and returns what is new in it.
     fn take(&mut self, id: InstanceId, seen: Observation) -> Vec<UnitChange> {
         let mut events = Vec::new();
@@ -214,5 +222,4 @@ pub(crate) fn unit_state(text: &str) -> UnitState {
 }
 
 #[cfg(test)]
-#[path = "tracker_tests.rs"]
 mod tests;

@@ -106,9 +106,10 @@ fn a_signal_is_newer_than_a_look_that_began_before_it() {
     hear(&mut tracker, unit(UnitState::Deactivating));
 
     let seen = tracker.see(then, id(), unit(UnitState::Failed));
-    let missing = tracker.see_only(then, &BTreeSet::new());
+    let missing = tracker.miss(then, id());
 
     assert_eq!((seen, missing), (vec![], vec![]));
+    assert_eq!(tracker.everything().len(), 1);
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn what_a_look_finds_and_misses_is_told() {
     hear(&mut tracker, unit(UnitState::Active));
 
     let found = tracker.see(tracker.now(), other, unit(UnitState::Active));
-    let missed = tracker.see_only(tracker.now(), &BTreeSet::from([other]));
+    let missed = tracker.miss_others(tracker.now(), &BTreeSet::from([other]));
 
     assert_eq!(found[0].id, other);
     assert_eq!(events(found), [state(UnitState::Active, "")]);
@@ -180,23 +181,23 @@ fn signals_and_dumps_are_told_apart_from_codes() {
 }
 
 #[test]
-fn a_forgotten_unit_is_inactive() {
+fn a_unit_that_is_not_there_any_more_is_inactive() {
     let mut tracker = Tracker::default();
     hear(&mut tracker, unit(UnitState::Active));
 
-    let told = events(tracker.forget(id()));
-    let late = see(&mut tracker, UnitState::Inactive);
+    let told = events(tracker.miss(tracker.now(), id()));
 
     assert_eq!(told, [state(UnitState::Inactive, "")]);
-    assert_eq!((tracker.forget(id()), late), (vec![], vec![]));
+    assert_eq!(tracker.miss(tracker.now(), id()), []);
+    assert_eq!(tracker.everything(), []);
 }
 
 #[test]
-fn a_unit_that_had_failed_is_forgotten_silently() {
+fn a_unit_that_had_failed_goes_silently() {
     let mut tracker = Tracker::default();
     see(&mut tracker, UnitState::Failed);
 
-    assert_eq!(tracker.forget(id()), []);
+    assert_eq!(tracker.miss(tracker.now(), id()), []);
 }
 
 #[test]
