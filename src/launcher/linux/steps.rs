@@ -19,6 +19,9 @@ use crate::launcher::systemd::{
 use crate::launcher::{Blueprint, HostError, Target};
 use crate::networkmanager::AttachRequest;
 
+/// Where runtimes that run as root keep the state of their containers.
+const RUNTIME_STATES: [&str; 2] = ["/run/crun", "/run/runc"];
+
 impl LinuxHost {
     pub(super) async fn register(&self, blueprint: &Blueprint) -> Result<(), HostError> {
         let Some(permissions) = blueprint
@@ -173,6 +176,9 @@ impl LinuxHost {
                 )
                 .cloned()
                 .collect(),
+            has_remains: RUNTIME_STATES
+                .iter()
+                .any(|states| Path::new(states).join(blueprint.id.to_string()).exists()),
         };
 
         self.systemd

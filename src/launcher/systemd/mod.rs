@@ -24,6 +24,11 @@ mod tracker;
 mod unit_files;
 mod watch;
 
+#[cfg(test)]
+mod fake_manager;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
