@@ -3,7 +3,7 @@
 set -euo pipefail
 
 readonly PACKAGES=(
-    ca-certificates curl git gcc libc6-dev python3 shellcheck
+    ca-certificates curl git gcc g++ libc6-dev python3 shellcheck
     # the test device
     mmdebstrap systemd-container runc crun nftables iproute2 procps util-linux
 )

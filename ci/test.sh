@@ -113,7 +113,7 @@ step_cross() {
 
 step_fuzz() {
     [[ -x ci/fuzz/run.sh ]] || die "ci/fuzz/run.sh is missing"
-    ci/fuzz/run.sh
+    FUZZ_TARGET_DIR=$TARGET/fuzz ci/fuzz/run.sh
 }
 
 step_lab() { ci/lab/selftest.sh; }

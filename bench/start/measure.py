@@ -40,7 +40,7 @@ class Unit:
         for line in self.process.stdout:
             event = json.loads(line)
             if event["event"] == "failed":
-                fail(f"{event['error']}")
+                fail(event["error"])
             if event["event"] == name and wanted(event):
                 return event
         fail(f"the peers have ended before {name}")
@@ -51,7 +51,7 @@ class Unit:
         sent = self.wait("sent", lambda event: event["message"] == "run_instances")
         status = self.wait("run_instances_status")
         if any(instance["run_state"] != "active" for instance in status["instances"]):
-            fail(f"{status}")
+            fail(str(status))
         return wall(sent), (status["t_ms"] - sent["t_ms"]) / 1000
 
 

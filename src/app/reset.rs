@@ -59,7 +59,7 @@ async fn stop_instances(config: &Config) -> anyhow::Result<()> {
         LinuxHost::new(LinuxSettings::new(config, 1), content, networks, iam).await?;
 
     for found in host.survey().await? {
-        info!(instance = %found.id, "stopping");
+        info!(instance_id = %found.id, "stopping");
         let target = Target {
             id: found.id,
             ident: None,

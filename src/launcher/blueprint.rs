@@ -107,6 +107,7 @@ mod tests {
 
     fn service() -> ServiceContent {
         ServiceContent {
+            layer_digests: Vec::new(),
             key: ServiceKey {
                 id: "service".into(),
                 version: 1,

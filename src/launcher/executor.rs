@@ -74,7 +74,7 @@ impl<H: Host> Executor<H> {
             Action::Release { target, resource } => self.spawn(async move {
                 let outcome = outcome(host.release(&target, resource).await);
                 if let Err(error) = &outcome {
-                    warn!(instance = %target.id, error = error.message, "cannot give back {resource:?}");
+                    warn!(instance_id = %target.id, error = error.message, "cannot give back {resource:?}");
                 }
                 Some(Event::StepDone { id: target.id, outcome })
             }),
@@ -87,7 +87,7 @@ impl<H: Host> Executor<H> {
             }
             Action::Forget { id } => self.spawn(async move {
                 if let Err(error) = store.forget(id).await {
-                    error!(instance = %id, error = %Chain(&error), "cannot forget instance");
+                    error!(instance_id = %id, error = %Chain(&error), "cannot forget instance");
                 }
                 None
             }),

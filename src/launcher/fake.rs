@@ -157,6 +157,7 @@ impl Host for FakeHost {
                 manifest_digest: service.to_string(),
                 root: "/".into(),
                 layers: Vec::new(),
+                layer_digests: Vec::new(),
                 image: aos_package::ImageConfig::default(),
                 config: aos_package::ServiceConfig::default(),
             }),

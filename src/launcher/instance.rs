@@ -21,6 +21,8 @@ pub(super) enum Phase {
     Running,
     /// It gives back what it holds.
     Releasing,
+    /// It could not give something back, and tries again after a pause.
+    Paused,
 }
 
 /// What happens to an instance.
@@ -101,16 +103,24 @@ impl Instance {
             }
             (Phase::Acquiring, Event::AcquireRefused)
             | (Phase::Running, Event::Stop | Event::UnitGone)
-            | (Phase::Releasing, Event::RetryDue) => self.release_next(),
+            | (Phase::Paused, Event::RetryDue) => self.release_next(),
             (Phase::Releasing, Event::Released) => {
                 self.held.pop();
                 self.release_next()
             }
-            (Phase::Releasing, Event::ReleaseRefused) => Step::Pause,
-            // Late events are normal on a real host.
-            (Phase::Stopped | Phase::Acquiring | Phase::Running | Phase::Releasing, _) => {
-                Step::Nothing
+            (Phase::Releasing, Event::ReleaseRefused) => {
+                self.phase = Phase::Paused;
+                Step::Pause
             }
+            // Late events are normal on a real host.
+            (
+                Phase::Stopped
+                | Phase::Acquiring
+                | Phase::Running
+                | Phase::Releasing
+                | Phase::Paused,
+                _,
+            ) => Step::Nothing,
         }
     }
 
@@ -217,7 +227,7 @@ mod tests {
         /// Whatever happens, a stop at the end leaves nothing held, and the
         /// host's own book agrees with `held` all the way.
         #[test]
-        fn any_history_can_be_stopped(history in prop::collection::vec((0u8..4, any::<bool>()), 0..60)) {
+        fn any_history_can_be_stopped(history in prop::collection::vec((0u8..5, any::<bool>()), 0..60)) {
             let mut instance = Instance::default();
             let mut book: Vec<Resource> = Vec::new();
             let mut flight = Step::Nothing;
@@ -230,6 +240,8 @@ mod tests {
                     0 => Event::Start,
                     1 => Event::Stop,
                     2 => Event::UnitGone,
+                    // A timer of before may run out at any time.
+                    4 if flight != Step::Pause => Event::RetryDue,
                     _ => match answer(flight, works) {
                         Some(event) => {
                             match (flight, works) {

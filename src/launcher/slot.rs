@@ -186,7 +186,7 @@ impl Slot {
         }
 
         match (self.phase(), &self.health) {
-            (Phase::Releasing, _) => (Verdict::Same, self.drive(instance::Event::RetryDue)),
+            (Phase::Paused, _) => (Verdict::Same, self.drive(instance::Event::RetryDue)),
             (Phase::Running, Health::Confirming { .. }) if self.unit == UnitState::Active => {
                 self.health = Health::Up;
                 (Verdict::Same, Vec::new())
@@ -336,6 +336,8 @@ impl Slot {
             },
         };
         self.in_flight = Some(step);
+        // What was waited for before this step is no longer of interest.
+        self.timer += 1;
 
         vec![action]
     }

@@ -20,7 +20,8 @@ use super::instance::Phase;
 use super::plan;
 use super::slot::{Health, Slot, Verdict};
 use crate::model::{
-    DesiredState, ErrorInfo, InstanceId, InstanceIdent, InstanceInfo, RunStatus, ServiceKey,
+    DesiredState, ErrorInfo, InstanceId, InstanceIdent, InstanceInfo, RunStatus, ServiceInfo,
+    ServiceKey,
 };
 
 /// How far a wanted instance has come.
@@ -99,7 +100,7 @@ impl LauncherState {
         self.list = list;
 
         let generation = self.generation;
-        let mut actions = vec![Action::CancelInstalls, self.retain()];
+        let mut actions = vec![Action::CancelInstalls];
         actions.extend(
             self.list
                 .services
@@ -228,7 +229,7 @@ impl LauncherState {
         if !self.settled && self.has_settled() {
             self.settled = true;
             info!(generation = self.generation, "desired state has settled");
-            actions.push(self.retain());
+            actions.extend(self.retain());
         }
 
         actions
@@ -293,11 +294,13 @@ impl LauncherState {
                 .or_insert_with(|| Slot::new(id, Some(blueprint.info.ident.clone())));
             match slot.phase() {
                 Phase::Stopped => {
-                    info!(instance = %id, ident = %wanted.info.ident, "starting instance");
+                    info!(instance_id = %id, service_id = %wanted.info.ident.service_id,
+                        subject_id = %wanted.info.ident.subject_id,
+                        index = wanted.info.ident.index, "starting instance");
                     actions.extend(slot.start(blueprint, self.generation));
                     wanted.progress = Progress::Started;
                 }
-                Phase::Acquiring | Phase::Running | Phase::Releasing => {
+                Phase::Acquiring | Phase::Running | Phase::Releasing | Phase::Paused => {
                     actions.extend(slot.stop());
                 }
             }
@@ -329,19 +332,30 @@ impl LauncherState {
         wanted_settled && others_gone
     }
 
-    /// Desired is what the list names, used is what instances run on.
-    fn retain(&self) -> Action {
-        let mut services: Vec<_> = self
-            .list
-            .services
-            .iter()
-            .map(|service| service.key())
-            .collect();
+    /// What the list names and what instances run on is in use.
+    ///
+    /// Only said once the list has settled, and not while an instance runs on
+    /// other content of its version than the list names: what is not in use may
+    /// be removed.
+    fn retain(&self) -> Option<Action> {
+        let runs_on = |slot: &Slot| Some(slot.blueprint()?.service.key.clone());
+        let outdated = self.wanted.iter().any(|wanted| {
+            matches!(wanted.progress, Progress::Failed(_))
+                && self
+                    .slots
+                    .get(&wanted.id)
+                    .is_some_and(|slot| runs_on(slot) == wanted.service)
+        });
+        if outdated {
+            return None;
+        }
+
+        let mut services: Vec<_> = self.list.services.iter().map(ServiceInfo::key).collect();
         services.extend(
             self.slots
                 .values()
                 .filter(|slot| slot.phase() != Phase::Stopped)
-                .filter_map(|slot| Some(slot.blueprint()?.service.key.clone())),
+                .filter_map(runs_on),
         );
         services.sort();
         services.dedup();
@@ -352,13 +366,16 @@ impl LauncherState {
             .map(|layer| layer.digest.clone())
             .collect();
 
-        Action::Retain { services, layers }
+        Some(Action::Retain { services, layers })
     }
 }
 
 impl Wanted {
     fn fail(&mut self, error: ErrorInfo) {
-        warn!(instance = %self.id, ident = %self.info.ident, error = error.message, "instance failed");
+        let ident = &self.info.ident;
+        warn!(instance_id = %self.id, service_id = %ident.service_id,
+            subject_id = %ident.subject_id, index = ident.index, error = error.message,
+            "instance failed");
         self.progress = Progress::Failed(error);
     }
 }

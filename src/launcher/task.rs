@@ -237,12 +237,12 @@ async fn adopt<H: Host>(host: &H, stored: &Stored, found: &[Found]) -> Vec<(Inst
             Some(held) => match take_over(host, each.id, held).await {
                 Ok(blueprint) => Some(Arc::new(blueprint)),
                 Err(reason) => {
-                    warn!(instance = %each.id, reason, "a running instance is not taken over");
+                    warn!(instance_id = %each.id, reason, "a running instance is not taken over");
                     None
                 }
             },
         };
-        info!(instance = %each.id, adopted = blueprint.is_some(), "found on this machine");
+        info!(instance_id = %each.id, adopted = blueprint.is_some(), "found on this machine");
         slots.push((
             each.id,
             Slot::found(each.id, row.map(|row| row.ident.clone()), blueprint),

@@ -209,9 +209,9 @@ impl Shared {
             .await?
             .map_err(damaged.clone())?;
 
+        let layer_digests: Vec<_> = read.layers.iter().map(Digest::to_string).collect();
         let mut layers = Vec::new();
-        for digest in read.layers {
-            let digest = digest.to_string();
+        for digest in &layer_digests {
             let missing = || ContentError::NoLayer {
                 key: key.clone(),
                 digest: digest.clone(),
@@ -235,6 +235,7 @@ impl Shared {
             manifest_digest: row.manifest_digest,
             root: read.root,
             layers,
+            layer_digests,
             image: read.image,
             config: read.config,
         })

@@ -85,6 +85,8 @@ pub struct ServiceContent {
     pub root: PathBuf,
     /// Unpacked roots of the shared layers, in manifest order, the top first.
     pub layers: Vec<PathBuf>,
+    /// Digests of the shared layers, in the same order.
+    pub layer_digests: Vec<String>,
     /// The image's own configuration.
     pub image: ImageConfig,
     /// What the service asks of SM.

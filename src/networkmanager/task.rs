@@ -169,7 +169,8 @@ impl NetworkTask {
             Err(error) => return reply(answer, Err(error)),
         };
 
-        debug!(instance = %seat.instance, ident = %request.ident, network = %seat.network,
+        debug!(instance_id = %seat.instance, service_id = %request.ident.service_id,
+            subject_id = %request.ident.subject_id, index = request.ident.index, network = %seat.network,
             address = %seat.address, "instance gets its place in the network");
         self.busy.insert(seat.instance);
         let kernel = Arc::clone(&self.kernel);
@@ -182,7 +183,7 @@ impl NetworkTask {
     }
 
     fn detach(&mut self, instance: InstanceId, answer: Answer<()>) {
-        debug!(%instance, "instance leaves the network");
+        debug!(instance_id = %instance, "instance leaves the network");
         self.busy.insert(instance);
         self.leaving.push((instance, answer));
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::sys::statvfs::statvfs;
+use sysinfo::{MemoryRefreshKind, RefreshKind};
 use tokio::time::Instant;
 
-use super::usage::{CpuReading, CpuTimes, Ram, parse_meminfo, parse_stat};
+use super::usage::{CpuReading, CpuTimes, Ram, parse_stat};
 use crate::config::PartitionConfig;
 
 /// A figure cannot be had.
@@ -20,6 +21,9 @@ pub(super) enum ReadError {
         #[source]
         source: io::Error,
     },
+    /// The system does not tell.
+    #[error("cannot find out how much RAM there is")]
+    Memory(#[source] sysinfo::Error),
     /// The file has another form than it should have.
     #[error("cannot make sense of {path}")]
     Form { path: PathBuf },
@@ -76,7 +80,7 @@ impl System {
                 or_zero(error);
                 (CpuTimes::default(), 0)
             });
-        let ram = read_form(&self.proc.join("meminfo"), parse_meminfo).unwrap_or_else(|error| {
+        let ram = ram().unwrap_or_else(|error| {
             or_zero(error);
             Ram::default()
         });
@@ -103,6 +107,17 @@ impl System {
             errors,
         }
     }
+}
+
+/// What the kernel can free without swapping is not used.
+fn ram() -> Result<Ram, ReadError> {
+    let what = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = sysinfo::System::new_with_specifics(what).map_err(ReadError::Memory)?;
+
+    Ok(Ram {
+        total: system.total_memory(),
+        used: system.used_memory(),
+    })
 }
 
 fn read_form<T>(path: &Path, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, ReadError> {
@@ -160,8 +175,8 @@ mod tests {
 
         let reading = system.read();
 
-        assert_eq!(reading.errors.len(), 3);
-        assert_eq!((reading.cpus, reading.ram), (0, Ram::default()));
+        assert_eq!(reading.errors.len(), 2);
+        assert_eq!((reading.cpus, reading.cpu.times), (0, CpuTimes::default()));
         assert_eq!(reading.spaces[0], Space::default());
         assert!(reading.spaces[1].total > 0);
     }

@@ -103,22 +103,6 @@ pub(super) struct Ram {
     pub(super) used: u64,
 }
 
-/// Reads `/proc/meminfo`. What the kernel can free without swapping is not used.
-pub(super) fn parse_meminfo(text: &str) -> Option<Ram> {
-    let value = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let kib: u64 = line.strip_suffix("kB")?.trim().parse().ok()?;
-        kib.checked_mul(1024)
-    };
-    let total = value("MemTotal:")?;
-    let available = value("MemAvailable:")?;
-
-    Some(Ram {
-        total,
-        used: total.saturating_sub(available),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -169,32 +153,6 @@ mod tests {
             "cpu  -1 2 3 4",
         ] {
             assert_eq!(parse_stat(text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn page_cache_is_not_used_ram() {
-        let ram = parse_meminfo("MemTotal:  1000 kB\nMemFree: 10 kB\nMemAvailable: 600 kB\n");
-
-        assert_eq!(
-            ram.unwrap(),
-            Ram {
-                total: 1_024_000,
-                used: 409_600
-            }
-        );
-    }
-
-    #[test]
-    fn meminfo_that_makes_no_sense_is_refused() {
-        for text in [
-            "",
-            "MemTotal: 1000 kB\n",
-            "MemAvailable: 1 kB\n",
-            "MemTotal: many kB\nMemAvailable: 1 kB\n",
-            "MemTotal: 18446744073709551615 kB\nMemAvailable: 1 kB\n",
-        ] {
-            assert_eq!(parse_meminfo(text), None, "{text:?}");
         }
     }
 

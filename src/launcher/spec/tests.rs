@@ -14,6 +14,7 @@ fn texts(entries: &[&str]) -> Vec<String> {
 
 fn service() -> ServiceContent {
     ServiceContent {
+        layer_digests: Vec::new(),
         key: ServiceKey {
             id: "service".into(),
             version: 1,

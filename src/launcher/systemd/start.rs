@@ -22,7 +22,7 @@ impl Systemd {
         if result.is_err()
             && let Err(error) = self.stop(drop_in.id).await
         {
-            tracing::warn!(instance = %drop_in.id, %error, "remains of a unit are left");
+            tracing::warn!(instance_id = %drop_in.id, %error, "remains of a unit are left");
         }
 
         result
