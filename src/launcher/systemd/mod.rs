@@ -1,7 +1,7 @@
 //! systemd over D-Bus.
 //!
 //! [`Systemd`] starts and stops the units of instances and waits for the jobs
-//! to end; [`Watch`](watch::Watch) listens. Nothing is polled. Each wait has a
+//! to end; [`Watch`] listens. Nothing is polled. Each wait has a
 //! deadline of its own, so that a runtime that hangs holds up one instance.
 //!
 //! An instance's unit is the template with a drop-in that is written just
