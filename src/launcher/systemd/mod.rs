@@ -131,7 +131,7 @@ impl Default for SystemdSettings {
         Self {
             unit_dir: "/run/systemd/system".into(),
             cgroup_root: "/sys/fs/cgroup".into(),
-            start_deadline: Duration::from_secs(30),
+            start_deadline: Duration::from_secs(100),
             stop_deadline: Duration::from_secs(40),
         }
     }
