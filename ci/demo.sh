@@ -25,6 +25,8 @@ readonly ADDRESS=172.30.0.2 EXAMPLE=examples/web
 export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
 started=$SECONDS
 lab=''
+# Also a signal that nobody waits for is no success.
+is_done=''
 
 heading() { printf '\n=== %s\n\n' "$*"; }
 die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
@@ -39,6 +41,7 @@ show() {
 cleanup() {
     local status=$?
     trap - EXIT
+    [[ -n $is_done ]] || ((status)) || status=1
     if ((status)) && [[ -n $lab ]]; then
         heading "What the service manager logged"
         ci/lab/device log "$DEVICE" --lines=100 --unit='aos-service*' || true
@@ -139,3 +142,4 @@ done
 printf '\nNo mount, link, namespace, unit or cgroup is left. For the next time there is:\n'
 in_device du -sh --apparent-size /var/aos/servicemanager/services /var/aos/servicemanager/layers
 show in_device systemctl stop aos-servicemanager
+is_done=1

@@ -13,7 +13,7 @@ use device::state::{State, Status, address, name};
 use device::unit::{Unit, is, millis};
 
 /// Takes seconds to install on any machine, and nobody to make.
-const BIG: u64 = 1 << 30;
+const BIG: u64 = 1 << 29;
 
 /// Answers and second lists have this long: CM gives up after 5 s.
 const AT_ONCE: f64 = 1000.0;

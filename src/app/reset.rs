@@ -55,8 +55,13 @@ async fn stop_instances(config: &Config) -> anyhow::Result<()> {
     let task = tokio::spawn(task.run());
     let (iam, _) = Iam::start(&super::iam_settings(config), database.clone());
     let content = Content::start(nowhere(config), database).await?;
-    let (host, _units) =
-        LinuxHost::new(LinuxSettings::new(config, 1), content, networks, iam).await?;
+    let (host, _units) = LinuxHost::new(
+        LinuxSettings::new(config, 1),
+        content,
+        networks.clone(),
+        iam,
+    )
+    .await?;
 
     for found in host.survey().await? {
         info!(instance_id = %found.id, "stopping");
@@ -70,6 +75,9 @@ async fn stop_instances(config: &Config) -> anyhow::Result<()> {
         }
     }
     drop(host);
+    // The bridges are empty now, and nobody will know them any more.
+    networks.update(Vec::new()).await;
+    drop(networks);
     if let Err(error) = task.await {
         warn!(error = %Chain(&error), "the network manager broke down");
     }
