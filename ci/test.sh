@@ -87,7 +87,13 @@ step_deny() {
         say "installing cargo-deny"
         cargo install --quiet --locked cargo-deny
     fi
-    cargo deny --workspace check
+    cargo deny --workspace check licenses bans sources
+    # The advisories' database is a git repository that not every machine reaches.
+    if timeout 120 cargo deny --workspace fetch db; then
+        cargo deny --workspace check advisories
+    else
+        say "ADVISORIES NOT CHECKED: their database cannot be fetched here"
+    fi
 }
 
 step_release() { cargo build --release --workspace; }
