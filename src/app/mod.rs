@@ -57,7 +57,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _lock = WorkdirLock::take(&config.working_dir)?;
 
     notifier.status("starting");
-    let mut unit = Unit::start(&config).await?;
+    // Nothing that is half done here has to be undone: the next start finds it.
+    let mut unit = tokio::select! {
+        unit = Unit::start(&config) => unit?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     notifier.ready("running");
     info!("ready");
 
@@ -194,7 +199,7 @@ fn checks(
         }),
         Check::new("network manager", move || {
             let networks = networks.clone();
-            async move { drop(networks.alive().await) }
+            async move { turned(networks.alive().await).await }
         }),
         Check::new("resource monitor", move || {
             let resources = resources.clone();
@@ -202,9 +207,16 @@ fn checks(
         }),
         Check::new("database", move || {
             let database = database.clone();
-            async move { drop(database.call(|_| Ok(())).await) }
+            async move { turned(database.call(|_| Ok(())).await).await }
         }),
     ]
+}
+
+/// A loop that refuses to answer does not turn.
+async fn turned<E>(answer: Result<(), E>) {
+    if answer.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The unit comes back empty, and CM has to know why.

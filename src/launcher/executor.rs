@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
@@ -14,11 +15,56 @@ use super::host::{Blueprint, Host, HostError, Resource};
 use super::store::{Held, Store};
 use crate::model::{Chain, ErrorInfo};
 
+/// Runtimes that may start containers at the same time, and as many that may
+/// stop them. Each is some processes of 10 MB and more.
+const RUNTIMES: usize = 16;
+
+/// Roots that may be mounted at the same time. Each is a thread that blocks, and
+/// some open files.
+const MOUNTS: usize = 8;
+
+/// Work is begun without a bound where it only waits. What costs memory and
+/// processors has a bound here; the time for it counts from its turn on.
+#[derive(Debug)]
+struct Bounds {
+    starts: Semaphore,
+    stops: Semaphore,
+    mounts: Semaphore,
+}
+
+impl Bounds {
+    async fn to_acquire(&self, resource: Resource) -> Option<SemaphorePermit<'_>> {
+        match resource {
+            Resource::Unit => turn(&self.starts).await,
+            Resource::RootFilesystem => turn(&self.mounts).await,
+            Resource::Secret | Resource::Network | Resource::Spec => None,
+        }
+    }
+
+    async fn to_release(&self, resource: Resource) -> Option<SemaphorePermit<'_>> {
+        match resource {
+            Resource::Unit => turn(&self.stops).await,
+            Resource::RootFilesystem => turn(&self.mounts).await,
+            Resource::Secret | Resource::Network | Resource::Spec => None,
+        }
+    }
+}
+
+async fn turn(semaphore: &Semaphore) -> Option<SemaphorePermit<'_>> {
+    Some(
+        semaphore
+            .acquire()
+            .await
+            .expect("the semaphores are never closed"),
+    )
+}
+
 /// The hands of the launcher.
 #[derive(Debug)]
 pub(super) struct Executor<H> {
     host: Arc<H>,
     store: Store,
+    bounds: Arc<Bounds>,
     work: JoinSet<Option<Event>>,
     installs: Vec<AbortHandle>,
 }
@@ -28,6 +74,11 @@ impl<H: Host> Executor<H> {
         Self {
             host,
             store,
+            bounds: Arc::new(Bounds {
+                starts: Semaphore::new(RUNTIMES),
+                stops: Semaphore::new(RUNTIMES),
+                mounts: Semaphore::new(MOUNTS),
+            }),
             work: JoinSet::new(),
             installs: Vec::new(),
         }
@@ -37,6 +88,7 @@ impl<H: Host> Executor<H> {
     pub(super) fn begin(&mut self, action: Action) {
         let host = self.host.clone();
         let store = self.store.clone();
+        let bounds = self.bounds.clone();
         match action {
             Action::CancelInstalls => {
                 for install in self.installs.drain(..) {
@@ -68,10 +120,12 @@ impl<H: Host> Executor<H> {
                 Some(Event::Prepared { generation, id, outcome })
             }),
             Action::Acquire { blueprint, resource } => self.spawn(async move {
+                let _turn = bounds.to_acquire(resource).await;
                 let outcome = acquire(&*host, &store, &blueprint, resource).await;
                 Some(Event::StepDone { id: blueprint.id, outcome })
             }),
             Action::Release { target, resource } => self.spawn(async move {
+                let _turn = bounds.to_release(resource).await;
                 let outcome = outcome(host.release(&target, resource).await);
                 if let Err(error) = &outcome {
                     warn!(instance_id = %target.id, error = error.message, "cannot give back {resource:?}");

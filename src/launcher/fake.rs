@@ -35,7 +35,8 @@ pub(super) struct Book {
 #[derive(Clone, Debug)]
 pub(super) struct FakeHost {
     book: Arc<Mutex<Book>>,
-    /// Installs of services whose id starts with `slow` wait for this.
+    /// Installs of services whose id starts with `slow` wait for this, and
+    /// acquisitions for those whose id starts with `stuck`.
     slow: watch::Sender<bool>,
     units: mpsc::Sender<UnitChange>,
 }
@@ -70,7 +71,7 @@ impl FakeHost {
         self.book.lock().unwrap()
     }
 
-    pub(super) fn finish_slow_installs(&self) {
+    pub(super) fn finish_what_is_slow(&self) {
         self.slow.send_replace(true);
     }
 
@@ -169,6 +170,9 @@ impl Host for FakeHost {
 
     async fn acquire(&self, blueprint: &Blueprint, resource: Resource) -> Result<(), HostError> {
         tokio::task::yield_now().await;
+        if blueprint.service.key.id.as_str().starts_with("stuck") {
+            drop(self.slow.subscribe().wait_for(|done| *done).await);
+        }
         self.take(blueprint, resource)?;
         if resource == Resource::Unit {
             let state = UnitState::Active;

@@ -174,9 +174,8 @@ impl HostError {
     #[must_use]
     pub fn info(&self) -> ErrorInfo {
         ErrorInfo {
-            aos_code: 0,
             exit_code: self.exit_code,
-            message: Chain(self).to_string(),
+            ..ErrorInfo::new(Chain(self).to_string())
         }
     }
 }

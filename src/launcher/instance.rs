@@ -4,7 +4,7 @@
 //! the step to carry out, and the outcome comes back as another event. At most
 //! one step of an instance is on its way.
 //!
-//! Invariant: `held` is exactly what the host keeps for us, in the order we
+//! Invariant: `held` is all that the host may keep for us, in the order we
 //! took it. Stopping gives it back in reverse, however far the start got.
 
 use super::host::Resource;
@@ -81,6 +81,11 @@ impl Instance {
         self.phase
     }
 
+    /// Whether a start that is on its way will be turned around.
+    pub(super) fn stop_wanted(&self) -> bool {
+        self.stop_wanted
+    }
+
     /// The one way to change the instance.
     pub(super) fn on(&mut self, event: Event) -> Step {
         match (self.phase, event) {
@@ -101,9 +106,14 @@ impl Instance {
                 self.stop_wanted = true;
                 Step::Nothing
             }
-            (Phase::Acquiring, Event::AcquireRefused)
-            | (Phase::Running, Event::Stop | Event::UnitGone)
-            | (Phase::Paused, Event::RetryDue) => self.release_next(),
+            // What was refused may have been taken half: it is given back as well.
+            (Phase::Acquiring, Event::AcquireRefused) => {
+                self.held.push(Resource::ACQUIRE_ORDER[self.held.len()]);
+                self.release_next()
+            }
+            (Phase::Running, Event::Stop | Event::UnitGone) | (Phase::Paused, Event::RetryDue) => {
+                self.release_next()
+            }
             (Phase::Releasing, Event::Released) => {
                 self.held.pop();
                 self.release_next()
@@ -189,7 +199,7 @@ mod tests {
         let first = instance.on(Event::Start);
         let steps = carry_out(&mut instance, first, Some(Resource::Unit));
 
-        let given_back: Vec<_> = Resource::ACQUIRE_ORDER[..4]
+        let given_back: Vec<_> = Resource::ACQUIRE_ORDER
             .iter()
             .rev()
             .copied()
@@ -245,7 +255,7 @@ mod tests {
                     _ => match answer(flight, works) {
                         Some(event) => {
                             match (flight, works) {
-                                (Step::Acquire(resource), true) => book.push(resource),
+                                (Step::Acquire(resource), _) => book.push(resource),
                                 (Step::Release(_), true) => drop(book.pop()),
                                 _ => {}
                             }

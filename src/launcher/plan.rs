@@ -140,11 +140,11 @@ fn obstacles(
     slots
         .iter()
         .filter(|(id, slot)| **id != own && slot.phase() != Phase::Stopped && !slot.is_stuck())
-        .filter(|(id, slot)| slot.phase() == Phase::Releasing || may_let_go(id))
         .filter(|(_, slot)| {
             slot.blueprint()
                 .is_some_and(|other| conflict(blueprint, other))
         })
+        .filter(|(id, slot)| slot.phase() == Phase::Releasing || may_let_go(id))
         .map(|(id, _)| *id)
         .collect()
 }

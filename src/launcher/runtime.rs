@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::systemd::CgroupMode;
 
-/// In order of preference within a directory.
+/// In order of preference within a place.
 const NAMES: [&str; 2] = ["crun", "runc"];
 
 /// There is no runtime that can be used.
@@ -43,11 +43,17 @@ pub(crate) fn find_runtime(
     mode: CgroupMode,
 ) -> Result<Runtime, RuntimeError> {
     let mut passed_over = None;
-    let directories = std::iter::once(working_dir.to_owned())
-        .chain(std::env::split_paths(path))
-        .filter(|directory| directory.is_absolute());
+    let in_path: Vec<_> = std::env::split_paths(path)
+        .filter(|directory| directory.is_absolute())
+        .collect();
+    let places = [vec![working_dir.to_owned()], in_path];
+    let candidates = places.iter().flat_map(|place| {
+        NAMES
+            .iter()
+            .flat_map(move |name| place.iter().map(move |directory| directory.join(name)))
+    });
 
-    for candidate in directories.flat_map(|directory| NAMES.map(|name| directory.join(name))) {
+    for candidate in candidates {
         if !is_program(&candidate) {
             continue;
         }
@@ -124,7 +130,8 @@ mod tests {
             (&["work/runc", "bin/crun"][..], "work/runc"),
             (&["work/runc", "work/crun"], "work/crun"),
             (&["bin/crun", "bin/runc"], "bin/crun"),
-            (&["bin/crun", "sbin/runc"], "sbin/runc"),
+            (&["bin/crun", "sbin/runc"], "bin/crun"),
+            (&["bin/runc", "sbin/runc"], "sbin/runc"),
             (&["bin/runc"], "bin/runc"),
         ] {
             let bench = Bench::new(programs);

@@ -122,6 +122,7 @@ impl Slot {
     /// Whether it runs, or is on the way to it, with this blueprint.
     pub(super) fn runs(&self, blueprint: &Blueprint) -> bool {
         matches!(self.phase(), Phase::Acquiring | Phase::Running)
+            && !self.instance.stop_wanted()
             && self
                 .blueprint
                 .as_ref()
@@ -154,9 +155,13 @@ impl Slot {
             (Step::Acquire(_), Ok(())) => {
                 let mut actions = self.drive(instance::Event::Acquired);
                 if self.phase() == Phase::Running {
-                    self.health = Health::Confirming { exits: 0 };
+                    let exits = u32::from(self.last_exit.is_some());
+                    self.health = Health::Confirming { exits };
                     self.rounds = 0;
                     actions.push(self.arm_window());
+                    if exits > 0 && self.unit == UnitState::Failed {
+                        return self.changed(UnitState::Failed, "");
+                    }
                 }
                 (Verdict::Same, actions)
             }
@@ -188,6 +193,7 @@ impl Slot {
         match (self.phase(), &self.health) {
             (Phase::Paused, _) => (Verdict::Same, self.drive(instance::Event::RetryDue)),
             (Phase::Running, Health::Confirming { .. }) if self.unit == UnitState::Active => {
+                self.last_exit = None;
                 self.health = Health::Up;
                 (Verdict::Same, Vec::new())
             }
@@ -206,8 +212,10 @@ impl Slot {
         if self.phase() != Phase::Running {
             // Our own starts and stops; what they come to is their step's outcome.
             // The state is kept: the unit may end before the step reports back.
-            if let UnitEvent::State { state, .. } = event {
-                self.unit = state;
+            match event {
+                UnitEvent::State { state, .. } => self.unit = state,
+                UnitEvent::Exited(exit) if self.starts_unit() => self.last_exit = Some(exit),
+                UnitEvent::Exited(_) => {}
             }
             return (Verdict::Same, Vec::new());
         }
@@ -251,6 +259,7 @@ impl Slot {
                 (Verdict::Same, vec![self.arm_window()])
             }
             (UnitState::Active, Health::Down(_)) => {
+                self.last_exit = None;
                 self.health = Health::Up;
                 (Verdict::Same, Vec::new())
             }
@@ -299,6 +308,10 @@ impl Slot {
             exit_code: self.last_exit.map_or(0, Exit::code),
             ..ErrorInfo::new(message)
         }
+    }
+
+    fn starts_unit(&self) -> bool {
+        self.in_flight == Some(Step::Acquire(Resource::Unit))
     }
 
     fn burst(&self) -> u32 {

@@ -263,11 +263,13 @@ impl LauncherState {
         let mut actions = Vec::new();
         let mut gone = Vec::new();
         for (id, slot) in &mut self.slots {
-            if self.wanted.iter().any(|wanted| wanted.id == *id) {
+            let is_wanted = self.wanted.iter().any(|wanted| wanted.id == *id);
+            // Without a blueprint it is a leftover, and goes in any case.
+            if is_wanted && slot.blueprint().is_some() {
                 continue;
             }
             actions.extend(slot.stop());
-            if slot.phase() == Phase::Stopped {
+            if !is_wanted && slot.phase() == Phase::Stopped {
                 gone.push(*id);
             }
         }
@@ -324,10 +326,11 @@ impl LauncherState {
                     && !matches!(slot.health(), Health::Confirming { .. })
             }),
         });
-        let others_gone = self
-            .slots
-            .iter()
-            .all(|(id, slot)| slot.is_stuck() || self.wanted.iter().any(|wanted| wanted.id == *id));
+        let others_gone = self.slots.iter().all(|(id, slot)| {
+            let is_wanted = self.wanted.iter().any(|wanted| wanted.id == *id);
+            let is_leftover = slot.blueprint().is_none() && slot.phase() != Phase::Stopped;
+            slot.is_stuck() || is_wanted && !is_leftover
+        });
 
         wanted_settled && others_gone
     }
@@ -359,12 +362,12 @@ impl LauncherState {
         );
         services.sort();
         services.dedup();
-        let layers = self
-            .list
-            .layers
-            .iter()
-            .map(|layer| layer.digest.clone())
-            .collect();
+        let of_list = self.list.layers.iter().map(|layer| layer.digest.clone());
+        let of_slots = self.slots.values().filter_map(Slot::blueprint);
+        let of_slots = of_slots.flat_map(|blueprint| blueprint.service.layer_digests.clone());
+        let mut layers: Vec<_> = of_list.chain(of_slots).collect();
+        layers.sort();
+        layers.dedup();
 
         Some(Action::Retain { services, layers })
     }

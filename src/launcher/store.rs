@@ -176,10 +176,9 @@ fn load(connection: &Connection) -> Result<Stored, StorageError> {
             |row| row.get(0),
         )
         .optional()?;
-    let content: Content = match content {
-        Some(text) => parse("config.desiredContent", &text)?,
-        None => Content::default(),
-    };
+    let content: Content = content
+        .and_then(|text| readable("config.desiredContent", &text))
+        .unwrap_or_default();
 
     let mut stored = Stored {
         list: DesiredState {
@@ -208,11 +207,12 @@ fn load(connection: &Connection) -> Result<Stored, StorageError> {
         let info: Option<String> = row.get(4)?;
         let held: Option<String> = row.get(5)?;
         if let Some(info) = info {
-            stored.list.instances.push(parse("instances.info", &info)?);
+            stored
+                .list
+                .instances
+                .extend(readable::<InstanceInfo>("instances.info", &info));
         }
-        let held = held
-            .map(|held| parse("instances.held", &held))
-            .transpose()?;
+        let held = held.and_then(|held| readable("instances.held", &held));
         stored.instances.push(StoredInstance { id, ident, held });
     }
 
@@ -223,8 +223,16 @@ fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StorageEr
     serde_json::to_string(value).map_err(|source| StorageError::Value { what, source })
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(what: &'static str, text: &str) -> Result<T, StorageError> {
-    serde_json::from_str(text).map_err(|source| StorageError::Value { what, source })
+/// A value that cannot be read is as good as none: the instance is started anew,
+/// or CM names it again. To start over and over would help nobody.
+fn readable<T: for<'de> Deserialize<'de>>(what: &'static str, text: &str) -> Option<T> {
+    match serde_json::from_str(text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::error!(what, %error, "a stored value cannot be read and is left out");
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -321,6 +329,28 @@ mod tests {
 
         let ids: Vec<_> = stored.instances.iter().map(|row| row.id).collect();
         assert_eq!(ids, [InstanceId::from_u128(9)]);
+    }
+
+    #[tokio::test]
+    async fn values_that_cannot_be_read_are_left_out_and_the_rest_comes_back() {
+        let store = store();
+        let (desired, ids) = list(&[1, 2]);
+        store.save(desired, ids).await.unwrap();
+        let damage = "UPDATE instances SET info = '{', held = 'x' WHERE instance = 1;
+                      UPDATE config SET value = '[]'";
+        store
+            .database
+            .call(|connection| Ok(connection.execute_batch(damage)?))
+            .await
+            .unwrap();
+
+        let stored = store.load().await.unwrap();
+
+        assert_eq!(
+            (stored.list.instances.len(), stored.instances.len()),
+            (1, 2)
+        );
+        assert_eq!(stored.instances[0].held, None);
     }
 
     #[tokio::test]

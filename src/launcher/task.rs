@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::event::{Action, Event};
 use super::executor::Executor;
@@ -58,11 +58,11 @@ impl Launcher {
         self.status.clone()
     }
 
-    /// Returns once the loop has turned.
+    /// Returns once the loop has turned; never when it has ended.
     pub async fn alive(&self) {
         let (answer, turned) = oneshot::channel();
-        if self.commands.send(Command::Alive(answer)).await.is_ok() {
-            drop(turned.await);
+        if self.commands.send(Command::Alive(answer)).await.is_err() || turned.await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -70,7 +70,10 @@ impl Launcher {
 enum Input {
     Command(Command),
     Event(Event),
+    /// Nobody wants anything any more.
     Closed,
+    /// Nobody tells any more what systemd says.
+    Blind,
 }
 
 /// The loop behind [`Launcher`].
@@ -142,12 +145,18 @@ impl<H: Host> LauncherTask<H> {
             let input = tokio::select! {
                 // systemd's word first: what has ended must not be taken for running.
                 biased;
-                Some(change) = self.units.recv() => Input::Event(Event::Unit(change)),
+                change = self.units.recv() => {
+                    change.map_or(Input::Blind, |change| Input::Event(Event::Unit(change)))
+                }
                 event = self.executor.next() => Input::Event(event),
                 command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
             };
             match input {
                 Input::Closed => return,
+                Input::Blind => {
+                    error!("what becomes of the units is no longer told; starting anew");
+                    return;
+                }
                 Input::Command(Command::Alive(answer)) => drop(answer.send(())),
                 Input::Command(Command::Run(list)) => self.desired(list).await,
                 Input::Event(event) => {
@@ -183,7 +192,7 @@ impl<H: Host> LauncherTask<H> {
         // Without the store the instances still run, now; they are not found again
         // after a restart, and that is what the log says.
         if let Err(error) = self.store.save(list.clone(), wanted).await {
-            tracing::error!(error = %Chain(&error), "cannot store the desired state");
+            error!(error = %Chain(&error), "cannot store the desired state");
         }
         let actions = self.state.desired(list, &self.ids);
         self.carry_out(actions);

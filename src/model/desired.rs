@@ -7,6 +7,7 @@ use super::{InstanceIdent, LayerInfo, NetworkParameters, ServiceInfo};
 /// All that `RunInstances` asks for. It is the whole state: what is not in it
 /// is no longer desired.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DesiredState {
     /// Services to have installed.
     pub services: Vec<ServiceInfo>,
@@ -15,12 +16,12 @@ pub struct DesiredState {
     /// Instances to run.
     pub instances: Vec<InstanceInfo>,
     /// Restart every instance, also the equal ones.
-    #[serde(default)]
     pub force_restart: bool,
 }
 
 /// One desired instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InstanceInfo {
     /// Which one.
     pub ident: InstanceIdent,

@@ -108,6 +108,7 @@ impl FromStr for InstanceId {
 /// What CM calls an instance: the `index`-th instance of a service for a
 /// subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InstanceIdent {
     /// The service.
     pub service_id: ServiceId,

@@ -8,6 +8,7 @@ use super::NetworkId;
 /// network. Addresses stay text until the network manager reads them, so that a
 /// bad one is the error of its own instance or network alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NetworkParameters {
     /// Empty in an instance: the provider of its service names the network.
     pub network_id: NetworkId,
@@ -25,6 +26,7 @@ pub struct NetworkParameters {
 
 /// One permission to send into another network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FirewallRule {
     /// Where to.
     pub dst_ip: String,

@@ -10,6 +10,7 @@ use super::{ProviderId, ServiceId, ServiceKey};
 
 /// The version of an item as CM gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Version {
     /// Grows with each release of the item.
     pub aos: u64,
@@ -21,6 +22,7 @@ pub struct Version {
 
 /// A desired service, and where its package comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServiceInfo {
     /// The service.
     pub id: ServiceId,
@@ -53,6 +55,7 @@ impl ServiceInfo {
 
 /// A desired layer, and where its package comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LayerInfo {
     /// For humans; the digest identifies the layer.
     pub layer_id: String,

@@ -17,10 +17,20 @@ pub struct ErrorInfo {
 }
 
 impl ErrorInfo {
-    /// An error without an exit code.
+    /// Bytes of a message at the most. CM is told it once for each instance, and
+    /// of all instances in one message.
+    pub const LONGEST: usize = 2048;
+
+    /// An error without an exit code. A message that is too long is cut.
     pub fn new(message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > Self::LONGEST {
+            message.truncate(message.floor_char_boundary(Self::LONGEST));
+            message.push('…');
+        }
+
         Self {
-            message: message.into(),
+            message,
             ..Self::default()
         }
     }

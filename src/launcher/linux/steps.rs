@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::LinuxHost;
 use super::directories::{blocking, failed, find_sources};
@@ -19,6 +19,9 @@ use crate::launcher::systemd::{
 use crate::launcher::{Blueprint, HostError, Target};
 use crate::networkmanager::AttachRequest;
 
+/// Where runtimes that run as root keep the state of their containers.
+const RUNTIME_STATES: [&str; 2] = ["/run/crun", "/run/runc"];
+
 impl LinuxHost {
     pub(super) async fn register(&self, blueprint: &Blueprint) -> Result<(), HostError> {
         let Some(permissions) = blueprint
@@ -31,12 +34,20 @@ impl LinuxHost {
             return Ok(());
         };
 
-        // Before IAM is asked: whatever happens, a release takes it back.
+        let ident = &blueprint.info.ident;
         let marker = self.registered.join(blueprint.id.to_string());
+        // IAM may know it from a call that failed on the way back, and would
+        // answer with the permissions of then.
+        if marker.exists()
+            && let Err(error) = self.iam.unregister_instance(ident).await
+        {
+            debug!(instance = %blueprint.id, %error, "registration of an earlier start stays");
+        }
+        // Before IAM is asked: whatever comes of it, it is not forgotten.
         write_file(&marker, b"", 0o600).map_err(failed("write", &marker))?;
         let secret = self
             .iam
-            .register_instance(&blueprint.info.ident, permissions)
+            .register_instance(ident, permissions)
             .await
             .map_err(HostError::new)?;
         self.held().entry(blueprint.id).or_default().secret = Some(secret);
@@ -173,6 +184,9 @@ impl LinuxHost {
                 )
                 .cloned()
                 .collect(),
+            has_remains: RUNTIME_STATES
+                .iter()
+                .any(|states| Path::new(states).join(blueprint.id.to_string()).exists()),
         };
 
         self.systemd

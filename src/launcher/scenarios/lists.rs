@@ -199,7 +199,7 @@ async fn a_newer_list_does_not_wait_for_the_installs_of_the_older_one() {
     let status = unit
         .until(|status| status.settled && status.generation == 2)
         .await;
-    unit.host.finish_slow_installs();
+    unit.host.finish_what_is_slow();
     unit.launcher.alive().await;
 
     assert_eq!(briefs(&status), ["web/me/0 v1 active"]);
@@ -266,4 +266,45 @@ async fn odd_lists_are_answered_instance_by_instance() {
             "web/me/0 v1 active",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_was_told_to_stop_is_started_again_when_it_is_wanted_again() {
+    let mut unit = Unit::start().await;
+    let wanted = list(&[("stuck", 1)], &[("stuck", 0, 0)]);
+    unit.launcher.run(wanted.clone()).await;
+    unit.launcher.alive().await;
+
+    unit.launcher.run(DesiredState::default()).await;
+    unit.launcher.run(wanted).await;
+    unit.launcher.alive().await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    unit.host.finish_what_is_slow();
+    let status = unit
+        .until(|status| status.settled && status.generation == 3)
+        .await;
+
+    assert_eq!(briefs(&status), ["stuck/me/0 v1 active"]);
+    assert_eq!(unit.host.book().violations, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leftover_goes_even_if_its_instance_cannot_be_prepared() {
+    let mut unit = Unit::start().await;
+    unit.run(&list(&[("web", 1)], &[("web", 0, 0)])).await;
+    let id = unit.id_of_only();
+    unit.host.book().held.remove(&(id, Resource::Unit));
+    unit.host.book().broken.insert("web version 1".into());
+
+    let mut unit = unit.restart().await;
+    let status = unit.until(|status| status.settled).await;
+    unit.run(&list(&[("web", 1)], &[("web", 0, 0)])).await;
+
+    assert_eq!(
+        briefs(&status),
+        ["web/me/0 v1 failed: web version 1 is refused"]
+    );
+    assert!(unit.host.book().held.is_empty());
 }

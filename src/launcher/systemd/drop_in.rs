@@ -24,6 +24,9 @@ pub(crate) struct DropIn<'a> {
     pub stop_signal: i32,
     /// Its directories on the disk.
     pub needs: Vec<PathBuf>,
+    /// The runtime still has a container of this name. Otherwise each start is
+    /// spared a run of the runtime: what ends is deleted when it ends.
+    pub has_remains: bool,
 }
 
 impl DropIn<'_> {
@@ -66,7 +69,9 @@ impl DropIn<'_> {
         line(format_args!("[Service]"));
         line(format_args!("RestartSec={}us", restart.as_micros()));
         line(format_args!("KillSignal={}", self.stop_signal));
-        line(format_args!("ExecStartPre={delete}"));
+        if self.has_remains {
+            line(format_args!("ExecStartPre={delete}"));
+        }
         line(format_args!(
             "ExecStart={}{logged} create --pid-file {pid_file} --bundle {bundle} %i",
             self.move_aside()
@@ -134,6 +139,7 @@ mod tests {
             },
             stop_signal: 15,
             needs: vec!["/var/aos/services".into(), "/var/a b%".into()],
+            has_remains: false,
         }
     }
 
@@ -152,7 +158,6 @@ StartLimitBurst=2
 [Service]
 RestartSec=100000us
 KillSignal=15
-ExecStartPre=-"/usr/bin/runc" delete --force %i
 ExecStart="/usr/bin/runc" --log "/run/aos/runtime/x/runtime.log" --log-format json create --pid-file "/run/aos/runtime/x/.pid" --bundle "/run/aos/runtime/x" %i
 ExecStartPost="/usr/bin/runc" --log "/run/aos/runtime/x/runtime.log" --log-format json start %i
 ExecStopPost=-"/usr/bin/runc" delete --force %i
@@ -178,6 +183,21 @@ ExecStopPost=-"/usr/bin/runc" delete --force %i
                 r#"ExecStart=/bin/sh -c 'mkdir -p "$$0" && echo $$$$ >"$$0/cgroup.procs" && exec "$$@"' "/sys/fs/cgroup/system.slice/system-aos\\x2dservice.slice/aos-service@00000000-0000-0000-0000-000000000007.service/runtime" "/usr/bin/runc" "#
             ),
             "{start}"
+        );
+    }
+
+    #[test]
+    fn remains_are_deleted_before_the_start() {
+        let drop_in = DropIn {
+            has_remains: true,
+            ..drop_in()
+        };
+
+        let text = drop_in.text();
+
+        assert!(
+            text.contains("\nExecStartPre=-\"/usr/bin/runc\" delete --force %i\nExecStart="),
+            "{text}"
         );
     }
 

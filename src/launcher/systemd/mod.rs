@@ -1,7 +1,7 @@
 //! systemd over D-Bus.
 //!
 //! [`Systemd`] starts and stops the units of instances and waits for the jobs
-//! to end; [`Watch`](watch::Watch) listens. Nothing is polled. Each wait has a
+//! to end; [`Watch`] listens. Nothing is polled. Each wait has a
 //! deadline of its own, so that a runtime that hangs holds up one instance.
 //!
 //! An instance's unit is the template with a drop-in that is written just
@@ -23,6 +23,11 @@ mod stop;
 mod tracker;
 mod unit_files;
 mod watch;
+
+#[cfg(test)]
+mod fake_manager;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -126,7 +131,7 @@ impl Default for SystemdSettings {
         Self {
             unit_dir: "/run/systemd/system".into(),
             cgroup_root: "/sys/fs/cgroup".into(),
-            start_deadline: Duration::from_secs(30),
+            start_deadline: Duration::from_secs(100),
             stop_deadline: Duration::from_secs(40),
         }
     }

@@ -125,6 +125,16 @@ mod tests {
     }
 
     #[test]
+    fn template_is_in_the_slice_that_the_cgroup_says() {
+        let template = include_str!("../../../misc/systemd/aos-service@.service");
+
+        let slice = SLICE.rsplit('/').next().unwrap();
+        assert!(template.contains(&format!("\nSlice={slice}\n")));
+        assert!(template.contains("\nDelegate=yes\n"));
+        assert!(!template.contains("\nExecStart="), "it is the drop-in's");
+    }
+
+    #[test]
     fn container_is_inside_the_unit() {
         let id = instance_of_unit(UNIT).unwrap();
 

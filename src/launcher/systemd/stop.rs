@@ -39,14 +39,18 @@ impl Systemd {
         id: InstanceId,
     ) -> Result<(), SystemdError> {
         let name = names::unit_name(id);
-        let deaf = is_deaf(connection, id).await;
+        let unit = bus::unit(connection, id)
+            .await
+            .map_err(call("look at a unit"))?;
+        let state = unit.active_state().await.map_err(call("look at a unit"))?;
         let mut jobs = self.jobs()?;
         let job = match manager.stop_unit(&name, "replace").await {
             Err(error) if is_no_such_unit(&error) => return Ok(()),
             other => other.map_err(call("stop the unit"))?,
         };
-        // After the stop was asked for: systemd must not take it for a crash.
-        if deaf {
+        // After the stop was asked for: systemd must not take it for a crash. A
+        // container that is only being started does not run the service yet.
+        if state == "activating" || is_deaf(connection, id).await {
             kill(manager, &name, "main").await?;
         }
 

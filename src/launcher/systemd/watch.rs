@@ -67,6 +67,9 @@ impl<C: Connect> Watch<C> {
 
         loop {
             let event = tokio::select! {
+                // What a look saw is newer than the signals that came before its
+                // answer: those first.
+                biased;
                 signal = feed.next() => signal.map_or(Event::Lost, Event::Signal),
                 look = looks.next() => Event::Looked(look),
                 permit = self.changes.reserve(), if !self.pending.is_empty() => {
