@@ -111,18 +111,19 @@ impl Content {
 
     /// Says what is in use. All else is cached from now on, and removed when its
     /// time has run out. Content that was replaced is removed now: nothing may
-    /// run on it any more.
+    /// run on it any more. What cannot be removed is tried again by the next call.
     ///
     /// # Errors
     ///
-    /// The database or a directory refuses.
+    /// The database refuses.
     pub async fn retain(
         &self,
         services: Vec<ServiceKey>,
         layers: Vec<String>,
     ) -> Result<(), ContentError> {
         let shared = Arc::clone(&self.shared);
-        spawned(async move { shared.retain(services, layers).await }).await
+        let replaced = shared.take_replaced();
+        spawned(async move { shared.retain(services, layers, replaced).await }).await
     }
 
     #[cfg(test)]

@@ -21,7 +21,21 @@ fn layer(device: &Device, text: &str) -> LayerInfo {
 }
 
 fn path(device: &Device, info: &LayerInfo) -> PathBuf {
-    device.layers().join(info.digest.replace(':', "/"))
+    let path = device.layers().join(info.digest.replace(':', "/"));
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let repaired = fs::read_dir(path.parent().unwrap())
+        .ok()
+        .and_then(|entries| {
+            let mut paths = entries.map(|entry| entry.unwrap().path());
+            paths.find(|path| {
+                path.file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .starts_with(name)
+            })
+        });
+    repaired.unwrap_or(path)
 }
 
 fn content(device: &Device, info: &LayerInfo) -> Option<String> {
