@@ -208,7 +208,7 @@ fn unpack_blob(
         .blob(blob.name)
         .map_err(|source| package_error(blob.url, source))?;
     make_directory(root).map_err(writing(root))?;
-    let tree = Tree::new(root, ownership).map_err(writing(root))?;
+    let tree = Tree::new(root, ownership, limits).map_err(writing(root))?;
 
     unpack(content, blob.digest, tree, limits, stopped).map_err(|source| match source {
         UnpackError::Stopped => InstallError::Stopped,

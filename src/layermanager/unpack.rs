@@ -77,7 +77,7 @@ pub(super) struct Unpacked {
     pub(super) attributes: u64,
 }
 
-/// Unpacks `blob`, plain or gzip, whose bytes as they are must have `digest`.
+/// Unpacks `blob`, plain or gzip and no more than `limits` allow, whose bytes as they are must have `digest`.
 pub(super) fn unpack(
     blob: impl Read,
     digest: &Digest,
@@ -125,7 +125,7 @@ fn fill(
         match planned.step {
             Step::Directory { path, attributes } => tree.directory(path, attributes)?,
             Step::File { path, attributes } => {
-                unpacked.size += tree.file(&path, attributes, archive, stopped)?;
+                unpacked.size += tree.file(&path, attributes, entry.size, archive, stopped)?;
             }
             Step::Symlink {
                 path,
