@@ -233,7 +233,7 @@ fn read<T: serde::de::DeserializeOwned>(
     serde_json::from_slice::<T>(&bytes).map_err(|source| InstallError::Document {
         url: url.to_owned(),
         what,
-        source,
+        source: source.into(),
     })?;
 
     Ok(bytes)

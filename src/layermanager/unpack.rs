@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use aos_package::archive::{Archive, ArchiveError, LeftOut, Limits, Step, decode};
-use aos_package::{BlobHasher, Digest};
+use aos_package::{BlobHasher, Digest, Short};
 
 use super::tree::Tree;
 
@@ -20,13 +20,20 @@ pub enum UnpackError {
     #[error("cannot read the package")]
     Read(#[source] io::Error),
     /// A name goes through something that is not a directory.
-    #[error("entry below {path:?}, which is not a directory but maybe a link")]
+    #[error(
+        "entry below {:?}, which is not a directory but maybe a link",
+        Short(path)
+    )]
     NotDirectory {
         /// What is in the way.
         path: PathBuf,
     },
     /// A hard link does not lead to a file of the same archive.
-    #[error("entry {path:?} is a hard link to {target:?}, which is not a file of this archive")]
+    #[error(
+        "entry {:?} is a hard link to {:?}, which is not a file of this archive",
+        Short(path),
+        Short(target)
+    )]
     LinkTarget {
         /// The link.
         path: PathBuf,
@@ -34,13 +41,13 @@ pub enum UnpackError {
         target: PathBuf,
     },
     /// No system can have such an owner.
-    #[error("entry {path:?} has an owner that cannot exist")]
+    #[error("entry {:?} has an owner that cannot exist", Short(path))]
     Owner {
         /// The entry.
         path: PathBuf,
     },
     /// The filesystem refused.
-    #[error("cannot write {path:?}")]
+    #[error("cannot write {:?}", Short(path))]
     Write {
         /// Below the root that is unpacked to.
         path: PathBuf,
