@@ -125,6 +125,9 @@ pub enum InstallError {
     /// The row cannot be written.
     #[error("cannot store what was installed")]
     Storage(#[from] StorageError),
+    /// The caller has gone before the install was begun.
+    #[error("nobody waits for it any more")]
+    Abandoned,
     /// The service manager is stopping.
     #[error("the service manager is stopping")]
     Stopped,

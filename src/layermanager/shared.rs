@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use aos_package::{Digest, hex};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use super::content::ContentSettings;
 use super::error::{ContentError, InstallError};
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) settings: ContentSettings,
     pub(super) database: Database,
     pub(super) locks: Locks<Item>,
-    slots: Semaphore,
+    pub(super) slots: Semaphore,
     /// Content that another took the place of, while instances may still run on
     /// it. The next `retain` removes it.
     replaced: Mutex<Vec<PathBuf>>,
@@ -43,6 +43,8 @@ pub(super) enum Item {
 
 /// Closed when the last handle is gone.
 pub(super) type Alive = watch::Receiver<()>;
+/// Closed when the caller no longer waits.
+pub(super) type Caller = oneshot::Receiver<()>;
 
 impl Shared {
     pub(super) fn new(settings: ContentSettings, database: Database) -> Self {
@@ -99,8 +101,10 @@ impl Shared {
         &self,
         info: ServiceInfo,
         alive: Alive,
+        mut caller: Caller,
     ) -> Result<Vec<String>, InstallError> {
-        let _lock = self.locks.lock(Item::Service(info.key())).await;
+        let lock = self.locks.lock(Item::Service(info.key()));
+        let _lock = wanted(&mut caller, lock).await?;
         let present = store::service(&self.database, info.key()).await?;
         if let Some(row) = &present
             && let Some(layers) = self.still_whole(row, &info).await?
@@ -109,7 +113,7 @@ impl Shared {
             return Ok(layers);
         }
 
-        let _slot = self.slot().await?;
+        let _slot = self.slot(&mut caller).await?;
         let name = directory_name(&info);
         let directory = self.settings.services_dir.clone();
         let target = directory.join(&name);
@@ -165,9 +169,11 @@ impl Shared {
         &self,
         info: LayerInfo,
         alive: Alive,
+        mut caller: Caller,
     ) -> Result<(), InstallError> {
         let digest: Digest = info.digest.parse()?;
-        let _lock = self.locks.lock(Item::Layer(info.digest.clone())).await;
+        let lock = self.locks.lock(Item::Layer(info.digest.clone()));
+        let _lock = wanted(&mut caller, lock).await?;
         let present = store::layer(&self.database, info.digest.clone())
             .await?
             .map(|row| self.settings.layers_dir.join(row.path));
@@ -178,7 +184,7 @@ impl Shared {
             return Ok(());
         }
 
-        let _slot = self.slot().await?;
+        let _slot = self.slot(&mut caller).await?;
         let directory = self.settings.layers_dir.clone();
         let name = format!("{}/{}", digest.algorithm().name(), digest.hex());
         // Something may still use what is or was there.
@@ -294,15 +300,24 @@ impl Shared {
         Ok(store::retain(&self.database, services, layers, expiry::now()).await?)
     }
 
-    async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, InstallError> {
-        self.slots
-            .acquire()
-            .await
+    async fn slot(&self, caller: &mut Caller) -> Result<SemaphorePermit<'_>, InstallError> {
+        wanted(caller, self.slots.acquire())
+            .await?
             .map_err(|_| InstallError::Stopped)
     }
 
     pub(super) fn replaced(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits as long as the caller does: what was superseded while it was queued must
+/// not keep what superseded it waiting.
+async fn wanted<T>(caller: &mut Caller, wait: impl Future<Output = T>) -> Result<T, InstallError> {
+    tokio::select! {
+        biased;
+        _ = caller => Err(InstallError::Abandoned),
+        done = wait => Ok(done),
     }
 }
 
