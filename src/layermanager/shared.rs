@@ -69,7 +69,7 @@ impl Shared {
 
         let mut services = HashSet::new();
         for row in store::services(&self.database).await? {
-            if is_directory(&self.settings.services_dir.join(&row.path)).is_ok() {
+            if !reconcile::is_absent(&self.settings.services_dir.join(&row.path)) {
                 services.insert(relative(&self.settings.services_dir, &row.path));
             } else {
                 tracing::warn!(service = %row.key, "its directory is missing: not installed");
@@ -78,7 +78,7 @@ impl Shared {
         }
         let mut layers = HashSet::new();
         for row in store::layers(&self.database).await? {
-            if is_directory(&self.settings.layers_dir.join(&row.path)).is_ok() {
+            if !reconcile::is_absent(&self.settings.layers_dir.join(&row.path)) {
                 layers.insert(relative(&self.settings.layers_dir, &row.path));
             } else {
                 tracing::warn!(
