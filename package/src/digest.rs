@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::Short;
+
 /// How a blob is hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
@@ -52,15 +54,16 @@ pub struct Digest {
 /// A text is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a digest: expected sha256, sha384 or sha512, a colon and lower case hex \
-     digits of that length"
+    "{:?} is not a digest: expected sha256, sha384 or sha512, a colon and lower case hex \
+     digits of that length",
+    Short(text)
 )]
 pub struct DigestError {
     text: String,
 }
 
-/// What of a wrong digest is repeated in the error.
-const SHOWN: usize = 160;
+/// Characters that are kept of a wrong digest, enough for [`Short`].
+const KEPT: usize = 256;
 
 impl Digest {
     /// Hashes `bytes`.
@@ -105,7 +108,7 @@ impl FromStr for Digest {
                 })
             })
             .ok_or_else(|| DigestError {
-                text: text.chars().take(SHOWN).collect(),
+                text: text.chars().take(KEPT).collect(),
             })
     }
 }

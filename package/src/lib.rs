@@ -12,6 +12,7 @@ mod image_config;
 mod manifest;
 pub mod pack;
 mod service_config;
+mod short;
 mod sums;
 
 pub use digest::{Algorithm, BlobHasher, Digest, DigestError, hex};
@@ -22,4 +23,5 @@ pub use manifest::{
     Manifest, ManifestError, ManifestFile, Platform, blob_path,
 };
 pub use service_config::{Quotas, RunParameters, ServiceConfig, ServiceDevice};
+pub use short::{JsonError, Short};
 pub use sums::{PackageSums, Sha3Long, Sha3Short};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, DigestError};
 use crate::image_config::null_is_default;
+use crate::short::JsonError;
 
 /// Name of the manifest in a service package.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -31,7 +32,7 @@ pub enum ManifestError {
         file: &'static str,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// A digest is missing or malformed.
     #[error("{file}, digest of {what}")]
@@ -112,9 +113,9 @@ pub struct Manifest {
 impl Manifest {
     /// Reads `manifest.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let json = |source| ManifestError::Json {
+        let json = |source: serde_json::Error| ManifestError::Json {
             file: MANIFEST_FILE,
-            source,
+            source: source.into(),
         };
         let digest = |what: String, descriptor: &Descriptor| {
             descriptor
@@ -162,7 +163,7 @@ impl LayerDescriptor {
         let descriptor: Descriptor =
             serde_json::from_slice(bytes).map_err(|source| ManifestError::Json {
                 file: LAYER_FILE,
-                source,
+                source: source.into(),
             })?;
 
         Ok(Self {

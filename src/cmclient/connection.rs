@@ -4,7 +4,6 @@ use std::fmt;
 use std::pin::Pin;
 
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
@@ -12,6 +11,7 @@ use tonic::{Response, Status};
 use tracing::error;
 
 use super::answers::Answers;
+use super::size::fitting;
 use super::v3::proto::sm_service_client::SmServiceClient;
 use super::v3::proto::{SmIncomingMessages, SmOutgoingMessages};
 use super::v3::{self, Incoming};
@@ -191,15 +191,17 @@ impl Connection {
     /// Hands a message to the transport. There is room after
     /// [`ConnectionEvent::Writable`]; a stream that is over reports that itself.
     pub(super) fn send(&self, message: SmOutgoingMessages) {
-        let size = message.encoded_len();
-        if size > MAX_MESSAGE {
-            error!(
-                size,
-                limit = MAX_MESSAGE,
-                "a message to CM is too large and left out"
-            );
-            return;
-        }
+        let message = match fitting(message, MAX_MESSAGE) {
+            Ok(message) => message,
+            Err(size) => {
+                error!(
+                    size,
+                    limit = MAX_MESSAGE,
+                    "a message to CM is too large and left out"
+                );
+                return;
+            }
+        };
 
         if let Some(outbound) = &self.outbound {
             drop(outbound.try_send(message));

@@ -16,6 +16,7 @@ mod answers;
 mod connection;
 mod outbox;
 mod session;
+mod size;
 pub mod v3;
 
 use std::path::PathBuf;

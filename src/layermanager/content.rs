@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::error::ContentError;
 use super::expiry;
@@ -62,17 +62,19 @@ impl Content {
     /// Nothing is done for a service that is installed from the same package for
     /// the same group and is whole. Other content under the same version takes
     /// the place of the old; a call for what is being installed waits for that.
-    /// The work goes on if the caller does not wait for it.
+    /// What was begun goes on if the caller does not wait for it; what is still
+    /// queued is given up.
     ///
     /// # Errors
     ///
     /// The package is not what CM says, not what a package is, or does not fit.
     pub async fn install_service(&self, info: &ServiceInfo) -> Result<Vec<String>, ContentError> {
         let (shared, alive, info) = self.job(info);
+        let (_waits, caller) = oneshot::channel();
         spawned(async move {
             let key = info.key();
             shared
-                .install_service(info, alive)
+                .install_service(info, alive, caller)
                 .await
                 .map_err(|source| ContentError::InstallService { key, source })
         })
@@ -87,10 +89,11 @@ impl Content {
     /// The package is not what CM says, not what a package is, or does not fit.
     pub async fn install_layer(&self, info: &LayerInfo) -> Result<(), ContentError> {
         let (shared, alive, info) = self.job(info);
+        let (_waits, caller) = oneshot::channel();
         spawned(async move {
             let digest = info.digest.clone();
             shared
-                .install_layer(info, alive)
+                .install_layer(info, alive, caller)
                 .await
                 .map_err(|source| ContentError::InstallLayer { digest, source })
         })
@@ -111,18 +114,19 @@ impl Content {
 
     /// Says what is in use. All else is cached from now on, and removed when its
     /// time has run out. Content that was replaced is removed now: nothing may
-    /// run on it any more.
+    /// run on it any more. What cannot be removed is tried again by the next call.
     ///
     /// # Errors
     ///
-    /// The database or a directory refuses.
+    /// The database refuses.
     pub async fn retain(
         &self,
         services: Vec<ServiceKey>,
         layers: Vec<String>,
     ) -> Result<(), ContentError> {
         let shared = Arc::clone(&self.shared);
-        spawned(async move { shared.retain(services, layers).await }).await
+        let replaced = shared.take_replaced();
+        spawned(async move { shared.retain(services, layers, replaced).await }).await
     }
 
     #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use aos_package::{DigestError, ManifestError};
+use aos_package::{DigestError, JsonError, ManifestError, Short};
 
 use super::package::PackageError;
 use super::unpack::UnpackError;
@@ -14,7 +14,7 @@ use crate::storage::StorageError;
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
     /// A service is not installed, and nothing of it is left.
-    #[error("cannot install service {key}")]
+    #[error("cannot install service {}", Short(key))]
     InstallService {
         /// Which one.
         key: ServiceKey,
@@ -23,7 +23,7 @@ pub enum ContentError {
         source: InstallError,
     },
     /// A layer is not installed, and nothing of it is left.
-    #[error("cannot install layer {digest}")]
+    #[error("cannot install layer {}", Short(digest))]
     InstallLayer {
         /// Which one, as CM wrote it.
         digest: String,
@@ -32,10 +32,10 @@ pub enum ContentError {
         source: InstallError,
     },
     /// The service was never installed, or is gone.
-    #[error("service {0} is not installed")]
+    #[error("service {} is not installed", Short(.0))]
     NoService(ServiceKey),
     /// A shared layer is missing.
-    #[error("service {key}: layer {digest} is not installed")]
+    #[error("service {}: layer {} is not installed", Short(key), Short(digest))]
     NoLayer {
         /// Who needs it.
         key: ServiceKey,
@@ -43,7 +43,7 @@ pub enum ContentError {
         digest: String,
     },
     /// What is installed is not what was installed.
-    #[error("service {key} is damaged")]
+    #[error("service {} is damaged", Short(key))]
     Damaged {
         /// Which one.
         key: ServiceKey,
@@ -72,7 +72,7 @@ pub enum ContentError {
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// The package is not what it should be.
-    #[error("package {url}")]
+    #[error("package {}", Short(url))]
     Package {
         /// Where it comes from.
         url: String,
@@ -81,7 +81,7 @@ pub enum InstallError {
         source: Box<PackageError>,
     },
     /// A configuration in the package cannot be read.
-    #[error("package {url}: {what} is not valid")]
+    #[error("package {}: {what} is not valid", Short(url))]
     Document {
         /// Where it comes from.
         url: String,
@@ -89,10 +89,10 @@ pub enum InstallError {
         what: &'static str,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// The filesystem in the package cannot be unpacked.
-    #[error("package {url}: {what}")]
+    #[error("package {}: {what}", Short(url))]
     Unpack {
         /// Where it comes from.
         url: String,
@@ -106,7 +106,7 @@ pub enum InstallError {
     #[error("the layer's name")]
     LayerDigest(#[from] DigestError),
     /// The package holds another layer.
-    #[error("package {url}: it holds layer {actual}")]
+    #[error("package {}: it holds layer {actual}", Short(url))]
     OtherLayer {
         /// Where it comes from.
         url: String,
@@ -125,6 +125,9 @@ pub enum InstallError {
     /// The row cannot be written.
     #[error("cannot store what was installed")]
     Storage(#[from] StorageError),
+    /// The caller has gone before the install was begun.
+    #[error("nobody waits for it any more")]
+    Abandoned,
     /// The service manager is stopping.
     #[error("the service manager is stopping")]
     Stopped,
@@ -168,7 +171,7 @@ pub enum DamageError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// The row names no digest.
     #[error("the stored digest of the manifest")]

@@ -11,6 +11,7 @@ use aos_package::{
     ServiceConfig, blob_path, hex,
 };
 use nix::sys::statvfs::statvfs;
+use uuid::Uuid;
 
 use super::error::InstallError;
 use super::installed::ROOT;
@@ -50,8 +51,8 @@ pub(super) struct StagedLayer {
     pub(super) size: u64,
 }
 
-/// Names the directory of a service: another version, package or group is
-/// another directory, so that one never takes the place of another in use.
+/// Names the directory of a service. No two installs, even of the same package,
+/// have the same: what was replaced may still be in use, or about to be removed.
 pub(super) fn directory_name(info: &ServiceInfo) -> String {
     let identity = format!(
         "{}\0{}\0{}\0{}",
@@ -60,9 +61,12 @@ pub(super) fn directory_name(info: &ServiceInfo) -> String {
         info.gid,
         hex(&info.sha512)
     );
-    Digest::of(Algorithm::Sha256, identity.as_bytes())
-        .hex()
-        .to_owned()
+    unique(Digest::of(Algorithm::Sha256, identity.as_bytes()).hex())
+}
+
+/// Makes a name that was never given to a directory before.
+pub(super) fn unique(name: &str) -> String {
+    format!("{name}-{}", Uuid::new_v4().simple())
 }
 
 /// Checks and unpacks a service.
@@ -204,7 +208,7 @@ fn unpack_blob(
         .blob(blob.name)
         .map_err(|source| package_error(blob.url, source))?;
     make_directory(root).map_err(writing(root))?;
-    let tree = Tree::new(root, ownership).map_err(writing(root))?;
+    let tree = Tree::new(root, ownership, limits).map_err(writing(root))?;
 
     unpack(content, blob.digest, tree, limits, stopped).map_err(|source| match source {
         UnpackError::Stopped => InstallError::Stopped,
@@ -229,7 +233,7 @@ fn read<T: serde::de::DeserializeOwned>(
     serde_json::from_slice::<T>(&bytes).map_err(|source| InstallError::Document {
         url: url.to_owned(),
         what,
-        source,
+        source: source.into(),
     })?;
 
     Ok(bytes)

@@ -72,7 +72,10 @@ pub(super) fn is_directory(path: &Path) -> Result<(), DamageError> {
 fn read_document<T: DeserializeOwned>(directory: &Path, digest: &Digest) -> Result<T, DamageError> {
     let path = directory.join(blob_path(digest));
     let bytes = read_blob(&path, digest)?;
-    serde_json::from_slice(&bytes).map_err(|source| DamageError::Document { path, source })
+    serde_json::from_slice(&bytes).map_err(|source| DamageError::Document {
+        path,
+        source: source.into(),
+    })
 }
 
 fn read_blob(path: &Path, expected: &Digest) -> Result<Vec<u8>, DamageError> {

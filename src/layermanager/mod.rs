@@ -13,7 +13,9 @@
 //! Instances and their mounts are the launcher's business.
 
 mod beneath;
+mod budget;
 mod content;
+mod copy;
 mod error;
 mod expiry;
 mod install;

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use aos_package::archive::{Archive, ArchiveError, EntryPath, Kind, Limits, decode};
-use aos_package::{Digest, ManifestError, hex};
+use aos_package::{Digest, ManifestError, Short, hex};
 use nix::fcntl::OFlag;
 
 use super::source::{UrlError, file_path};
@@ -64,7 +64,7 @@ pub enum PackageError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A file is missing.
-    #[error("it has no {0}")]
+    #[error("it has no {}", Short(.0))]
     Missing(String),
     /// A document is larger than documents are.
     #[error("{what} has {size} bytes, more than {DOCUMENT_MAX}")]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aos_package::Algorithm;
 
 use super::error::ContentError;
+use crate::model::Chain;
 
 /// Made by mkfs in the root of a partition, and not ours.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -31,7 +32,7 @@ pub(super) fn sweep_services(
 ) -> Result<(), ContentError> {
     for entry in entries(directory)? {
         if !known.contains(&entry.name) {
-            remove(&entry.path)?;
+            remove_stray(&entry.path);
         }
     }
     Ok(())
@@ -44,12 +45,12 @@ pub(super) fn sweep_layers(directory: &Path, known: &HashSet<String>) -> Result<
             .iter()
             .any(|algorithm| algorithm.name() == entry.name);
         if !algorithm || !entry.path.is_dir() {
-            remove(&entry.path)?;
+            remove_stray(&entry.path);
             continue;
         }
         for layer in entries(&entry.path)? {
             if !known.contains(&format!("{}/{}", entry.name, layer.name)) {
-                remove(&layer.path)?;
+                remove_stray(&layer.path);
             }
         }
     }
@@ -63,9 +64,28 @@ pub(super) fn clear(directory: &Path) -> Result<(), ContentError> {
         _ => {}
     }
     for entry in entries(directory)? {
-        remove(&entry.path)?;
+        remove_stray(&entry.path);
     }
     Ok(())
+}
+
+/// Whether there is certainly no directory at `path`. One that cannot be looked
+/// at may come back.
+pub(super) fn is_absent(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => !metadata.is_dir(),
+        Err(error) => matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+    }
+}
+
+/// What nobody knows is in nobody's way: the next start tries again.
+fn remove_stray(path: &Path) {
+    if let Err(error) = remove(path) {
+        tracing::warn!(error = %Chain(&error), "content that is not in use is left");
+    }
 }
 
 struct Entry {
@@ -93,7 +113,7 @@ fn entries(directory: &Path) -> Result<Vec<Entry>, ContentError> {
 pub(super) fn remove(path: &Path) -> Result<(), ContentError> {
     tracing::info!(path = %path.display(), "removing content that is not in use");
     let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) if is_absent(path) => return Ok(()),
         metadata => metadata.map_err(refused(path))?,
     };
     if metadata.is_dir() {
@@ -107,4 +127,37 @@ pub(super) fn remove(path: &Path) -> Result<(), ContentError> {
 fn refused(path: &Path) -> impl FnOnce(io::Error) -> ContentError + use<> {
     let path = path.to_owned();
     move |source| ContentError::Directory { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_certainly_not_there_is_absent() {
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        symlink(directory.path(), at("link")).unwrap();
+
+        for absent in ["missing", "file/below", "file", "link"] {
+            assert!(is_absent(&at(absent)), "{absent}");
+        }
+        assert!(!is_absent(directory.path()));
+        assert!(!is_absent(&at("cannot\0look")));
+    }
+
+    #[test]
+    fn stray_that_cannot_be_removed_is_passed_over() {
+        // The kernel lets nobody remove these.
+        for stuck in ["/proc/self/status", "/proc/self/fd"] {
+            remove_stray(Path::new(stuck));
+
+            assert!(Path::new(stuck).exists());
+        }
+    }
 }

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use aos_package::{Digest, hex};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use super::content::ContentSettings;
 use super::error::{ContentError, InstallError};
-use super::install::{directory_name, stage_layer, stage_service};
+use super::install::{directory_name, stage_layer, stage_service, unique};
 use super::installed::{is_directory, read_service};
 use super::locks::Locks;
 use super::spawn::blocking;
-use super::staging::{Published, publish};
+use super::staging::publish;
 use super::store::{self, Installed, ServiceRow};
 use super::{expiry, reconcile};
 use crate::model::{Chain, LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) settings: ContentSettings,
     pub(super) database: Database,
     pub(super) locks: Locks<Item>,
-    slots: Semaphore,
+    pub(super) slots: Semaphore,
     /// Content that another took the place of, while instances may still run on
     /// it. The next `retain` removes it.
     replaced: Mutex<Vec<PathBuf>>,
@@ -43,6 +43,8 @@ pub(super) enum Item {
 
 /// Closed when the last handle is gone.
 pub(super) type Alive = watch::Receiver<()>;
+/// Closed when the caller no longer waits.
+pub(super) type Caller = oneshot::Receiver<()>;
 
 impl Shared {
     pub(super) fn new(settings: ContentSettings, database: Database) -> Self {
@@ -67,7 +69,7 @@ impl Shared {
 
         let mut services = HashSet::new();
         for row in store::services(&self.database).await? {
-            if is_directory(&self.settings.services_dir.join(&row.path)).is_ok() {
+            if !reconcile::is_absent(&self.settings.services_dir.join(&row.path)) {
                 services.insert(relative(&self.settings.services_dir, &row.path));
             } else {
                 tracing::warn!(service = %row.key, "its directory is missing: not installed");
@@ -76,7 +78,7 @@ impl Shared {
         }
         let mut layers = HashSet::new();
         for row in store::layers(&self.database).await? {
-            if is_directory(&self.settings.layers_dir.join(&row.path)).is_ok() {
+            if !reconcile::is_absent(&self.settings.layers_dir.join(&row.path)) {
                 layers.insert(relative(&self.settings.layers_dir, &row.path));
             } else {
                 tracing::warn!(
@@ -99,8 +101,10 @@ impl Shared {
         &self,
         info: ServiceInfo,
         alive: Alive,
+        mut caller: Caller,
     ) -> Result<Vec<String>, InstallError> {
-        let _lock = self.locks.lock(Item::Service(info.key())).await;
+        let lock = self.locks.lock(Item::Service(info.key()));
+        let _lock = wanted(&mut caller, lock).await?;
         let present = store::service(&self.database, info.key()).await?;
         if let Some(row) = &present
             && let Some(layers) = self.still_whole(row, &info).await?
@@ -109,31 +113,28 @@ impl Shared {
             return Ok(layers);
         }
 
-        let _slot = self.slot().await?;
+        let _slot = self.slot(&mut caller).await?;
         let name = directory_name(&info);
         let directory = self.settings.services_dir.clone();
         let target = directory.join(&name);
-        let work = info.clone();
-        let (service, published) = blocking(move || {
+        let (work, place) = (info.clone(), target.clone());
+        let service = blocking(move || {
             let staged = stage_service(&work, &directory, &|| is_stopped(&alive))?;
-            let published = publish(staged.staging, &directory, &target)?;
-            Ok::<_, InstallError>((staged.service, published))
+            publish(&staged.staging, &directory, &place)?;
+            Ok::<_, InstallError>(staged.service)
         })
         .await??;
 
         let installed = Installed {
-            path: name.clone(),
+            path: name,
             manifest_digest: service.manifest_digest,
             package_digest: hex(&info.sha512),
             size: service.size,
         };
         let stored = store::put_service(&self.database, info, installed).await;
-        self.settle(stored, published).await?;
+        let old = present.map(|old| self.settings.services_dir.join(old.path));
+        self.settle(stored, target, old).await?;
 
-        if let Some(old) = present.filter(|old| old.path != name) {
-            let old = self.settings.services_dir.join(old.path);
-            self.replaced().push(old);
-        }
         Ok(service.layers)
     }
 
@@ -168,31 +169,38 @@ impl Shared {
         &self,
         info: LayerInfo,
         alive: Alive,
+        mut caller: Caller,
     ) -> Result<(), InstallError> {
         let digest: Digest = info.digest.parse()?;
-        let _lock = self.locks.lock(Item::Layer(info.digest.clone())).await;
-        if let Some(row) = store::layer(&self.database, info.digest.clone()).await? {
-            let path = self.settings.layers_dir.join(row.path);
-            if blocking(move || is_directory(&path).is_ok()).await? {
-                store::put_layer(&self.database, info, None).await?;
-                return Ok(());
-            }
+        let lock = self.locks.lock(Item::Layer(info.digest.clone()));
+        let _lock = wanted(&mut caller, lock).await?;
+        let present = store::layer(&self.database, info.digest.clone())
+            .await?
+            .map(|row| self.settings.layers_dir.join(row.path));
+        if let Some(path) = present.clone()
+            && blocking(move || is_directory(&path).is_ok()).await?
+        {
+            store::put_layer(&self.database, info, None).await?;
+            return Ok(());
         }
 
-        let _slot = self.slot().await?;
-        let name = format!("{}/{}", digest.algorithm().name(), digest.hex());
+        let _slot = self.slot(&mut caller).await?;
         let directory = self.settings.layers_dir.clone();
+        let name = format!("{}/{}", digest.algorithm().name(), digest.hex());
+        // Something may still use what is or was there.
+        let taken = present.is_some() || directory.join(&name).symlink_metadata().is_ok();
+        let name = if taken { unique(&name) } else { name };
         let target = directory.join(&name);
-        let work = info.clone();
-        let (size, published) = blocking(move || {
+        let (work, place) = (info.clone(), target.clone());
+        let size = blocking(move || {
             let staged = stage_layer(&work, &digest, &directory, &|| is_stopped(&alive))?;
-            let published = publish(staged.staging, &directory, &target)?;
-            Ok::<_, InstallError>((staged.size, published))
+            publish(&staged.staging, &directory, &place)?;
+            Ok::<_, InstallError>(staged.size)
         })
         .await??;
 
         let stored = store::put_layer(&self.database, info, Some((name, size))).await;
-        self.settle(stored, published).await
+        self.settle(stored, target, present).await
     }
 
     pub(super) async fn service(&self, key: ServiceKey) -> Result<ServiceContent, ContentError> {
@@ -241,23 +249,21 @@ impl Shared {
         })
     }
 
-    /// After the attempt to write the row: without it, what was published goes
-    /// again.
+    /// After the attempt to write the row: with it, `old` is only there for who
+    /// still uses it; without it, what was published as `new` goes again.
     async fn settle(
         &self,
         stored: Result<(), StorageError>,
-        published: Published,
+        new: PathBuf,
+        old: Option<PathBuf>,
     ) -> Result<(), InstallError> {
-        match (stored, published.replaced) {
-            (stored, Some(old)) => {
-                // The same content as before, only whole: it has its row.
-                self.replaced().push(old);
-                Ok(stored?)
+        match stored {
+            Ok(()) => {
+                self.replaced().extend(old);
+                Ok(())
             }
-            (Ok(()), None) => Ok(()),
-            (Err(error), None) => {
-                let target = published.target;
-                if let Err(error) = blocking(move || reconcile::remove(&target)).await? {
+            Err(error) => {
+                if let Err(error) = blocking(move || reconcile::remove(&new)).await? {
                     tracing::warn!(error = %Chain(&error), "cannot take back what was published");
                 }
                 Err(error.into())
@@ -265,25 +271,53 @@ impl Shared {
         }
     }
 
+    /// Takes what was replaced so far. What is replaced from now on may be in
+    /// use by what the caller does not know of yet.
+    pub(super) fn take_replaced(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.replaced())
+    }
+
     pub(super) async fn retain(
         &self,
         services: Vec<ServiceKey>,
         layers: Vec<String>,
+        replaced: Vec<PathBuf>,
     ) -> Result<(), ContentError> {
-        store::retain(&self.database, services, layers, expiry::now()).await?;
-        let replaced = std::mem::take(&mut *self.replaced());
-        blocking(move || replaced.iter().try_for_each(|path| reconcile::remove(path))).await?
+        let left = blocking(move || {
+            let removed = |path: &PathBuf| {
+                reconcile::remove(path)
+                    .inspect_err(|error| {
+                        tracing::warn!(error = %Chain(error), "replaced content is left for now");
+                    })
+                    .is_ok()
+            };
+            let left = replaced.into_iter().filter(|path| !removed(path));
+            left.collect::<Vec<_>>()
+        })
+        .await?;
+        self.replaced().extend(left);
+
+        Ok(store::retain(&self.database, services, layers, expiry::now()).await?)
     }
 
-    async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, InstallError> {
-        self.slots
-            .acquire()
-            .await
+    async fn slot(&self, caller: &mut Caller) -> Result<SemaphorePermit<'_>, InstallError> {
+        wanted(caller, self.slots.acquire())
+            .await?
             .map_err(|_| InstallError::Stopped)
     }
 
-    fn replaced(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
+    pub(super) fn replaced(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits as long as the caller does: what was superseded while it was queued must
+/// not keep what superseded it waiting.
+async fn wanted<T>(caller: &mut Caller, wait: impl Future<Output = T>) -> Result<T, InstallError> {
+    tokio::select! {
+        biased;
+        _ = caller => Err(InstallError::Abandoned),
+        done = wait => Ok(done),
     }
 }
 

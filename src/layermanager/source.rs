@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use aos_package::Short;
+
 /// A URL that no package can be read from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
@@ -14,7 +16,7 @@ pub enum UrlError {
     #[error("it is not a file:// URL")]
     Scheme,
     /// A file of another machine.
-    #[error("the file is on another host, {0:?}")]
+    #[error("the file is on another host, {:?}", Short(.0))]
     Host(String),
     /// A `%` without two hex digits, or a coded zero byte.
     #[error("it has a malformed % code")]

@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::unistd::syncfs;
 use uuid::Uuid;
@@ -41,74 +40,93 @@ impl Staging {
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(syncfs(File::open(&self.path)?)?)
     }
-
-    fn keep(mut self) -> PathBuf {
-        std::mem::take(&mut self.path)
-    }
 }
 
-/// Content in its final place.
-#[derive(Debug)]
-pub(super) struct Published {
-    /// Where it is.
-    pub(super) target: PathBuf,
-    /// What was there before; something may still run on it.
-    pub(super) replaced: Option<PathBuf>,
-}
-
-/// Moves staged content to `target`, below `directory`.
+/// Moves staged content to `target`, below `directory`, where nothing is yet. On
+/// an error nothing is there.
 pub(super) fn publish(
-    staging: Staging,
+    staging: &Staging,
     directory: &Path,
     target: &Path,
-) -> Result<Published, InstallError> {
-    move_into_place(staging, directory, target)
-        .map(|replaced| Published {
-            target: target.to_owned(),
-            replaced,
-        })
-        .map_err(|source| InstallError::Write {
+) -> Result<(), InstallError> {
+    move_into_place(staging, directory, target, sync_directory).map_err(|source| {
+        InstallError::Write {
             path: target.to_owned(),
             source,
-        })
+        }
+    })
 }
 
 fn move_into_place(
-    staging: Staging,
+    staging: &Staging,
     directory: &Path,
     target: &Path,
-) -> io::Result<Option<PathBuf>> {
+    sync: impl Fn(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let parent = target.parent().unwrap_or(directory);
     if parent != directory {
         fs::create_dir_all(parent)?;
-        File::open(directory)?.sync_all()?;
+        sync(directory)?;
     }
 
     let content = staging.content();
-    let rename = |flags| renameat2(AT_FDCWD, &content, AT_FDCWD, target, flags);
-    let replaced = match rename(RenameFlags::RENAME_NOREPLACE) {
-        Err(Errno::EEXIST) => {
-            rename(RenameFlags::RENAME_EXCHANGE)?;
-            true
+    let flags = RenameFlags::RENAME_NOREPLACE;
+    renameat2(AT_FDCWD, &content, AT_FDCWD, target, flags)?;
+    sync(parent).inspect_err(|_| {
+        // Nobody knows whether a crash would keep it.
+        if let Err(error) = fs::remove_dir_all(target) {
+            // It has no row: it goes at the next start.
+            tracing::warn!(path = %target.display(), %error, "cannot take back what was published");
         }
-        renamed => {
-            renamed?;
-            false
-        }
-    };
-    File::open(parent)?.sync_all()?;
+    })
+}
 
-    Ok(replaced.then(|| staging.keep()))
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.path.as_os_str().is_empty() {
-            return;
-        }
         if let Err(error) = fs::remove_dir_all(&self.path) {
             // It is tried again at the next start.
             tracing::warn!(path = %self.path.display(), %error, "cannot remove staging directory");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn published_content_is_taken_back_when_it_may_not_survive_a_crash() {
+        let directory = TempDir::new().unwrap();
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        fs::create_dir(&old).unwrap();
+        let staging = Staging::new(directory.path()).unwrap();
+        fs::write(staging.content().join("file"), "text").unwrap();
+        let refused = |_: &Path| Err(io::Error::other("refused"));
+
+        let error = move_into_place(&staging, directory.path(), &new, refused).unwrap_err();
+        drop(staging);
+
+        assert_eq!(error.to_string(), "refused");
+        assert!(old.exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn content_never_takes_the_place_of_other_content() {
+        let directory = TempDir::new().unwrap();
+        let target = directory.path().join("target");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("file"), "in use").unwrap();
+        let staging = Staging::new(directory.path()).unwrap();
+
+        publish(&staging, directory.path(), &target).unwrap_err();
+
+        assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "in use");
     }
 }

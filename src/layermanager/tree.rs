@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aos_package::archive::{Attributes, EntryPath, Timestamp};
+use aos_package::archive::{Attributes, EntryPath, Limits, Timestamp};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, mkdirat, mknodat, utimensat};
@@ -22,6 +22,8 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
 use xattr::FileExt;
 
 use super::beneath::{Owner, Root, chown_link, is_same, kind, stat};
+use super::budget::Budget;
+use super::copy::copy;
 use super::unpack::UnpackError;
 
 /// Overlayfs hides all that is below a directory with this attribute.
@@ -51,6 +53,7 @@ pub(super) enum Ownership {
 pub(super) struct Tree {
     root: Root,
     ownership: Ownership,
+    budget: Budget,
     /// Archives mostly stay in one directory for a while.
     recent: Option<(EntryPath, OwnedFd)>,
     /// Attributes to give at the end; `None`: no entry describes the directory.
@@ -59,11 +62,12 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Takes the empty directory `root`.
-    pub(super) fn new(root: &Path, ownership: Ownership) -> io::Result<Self> {
+    /// Takes the empty directory `root`, to put no more than `limits` into it.
+    pub(super) fn new(root: &Path, ownership: Ownership, limits: Limits) -> io::Result<Self> {
         Ok(Self {
             root: Root::open(root)?,
             ownership,
+            budget: Budget::new(limits),
             recent: None,
             directories: BTreeMap::from([(EntryPath::default(), None)]),
             buffer: vec![0; 256 * 1024],
@@ -82,15 +86,17 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes a new file with all that `content` gives.
+    /// Writes a new file with all that `content` gives, which is `size` bytes.
     pub(super) fn file(
         &mut self,
         path: &EntryPath,
         attributes: Attributes,
+        size: u64,
         content: &mut impl Read,
         stopped: &dyn Fn() -> bool,
     ) -> Result<u64, UnpackError> {
         let owner = self.owner(path, Some(attributes))?;
+        self.budget.file(size)?;
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = self.create(path, |parent, name| {
@@ -98,7 +104,7 @@ impl Tree {
         })?;
         let mut file = File::from(file);
 
-        let written = loop_copy(content, &mut file, &mut self.buffer, stopped, path)?;
+        let written = copy(content, &mut file, &mut self.buffer, stopped, path)?;
         owner
             .map_or(Ok(()), |(uid, gid)| fchown(&file, Some(uid), Some(gid)))
             .and_then(|()| fchmod(&file, mode_of(attributes)))
@@ -278,6 +284,7 @@ impl Tree {
             return Err(failed(path, Errno::ENOENT));
         };
         let parent = self.open_directory(&parent, Obstacle::Refuse)?;
+        self.budget.directory(path)?;
         let mut made = mkdirat(&parent, name, PRIVATE);
         let mut hides = false;
         if made == Err(Errno::EEXIST) {
@@ -341,33 +348,6 @@ enum Obstacle {
     Refuse,
     /// The directory is an entry of its own, and the later entry counts.
     Remove,
-}
-
-fn loop_copy(
-    content: &mut impl Read,
-    file: &mut File,
-    buffer: &mut [u8],
-    stopped: &dyn Fn() -> bool,
-    path: &EntryPath,
-) -> Result<u64, UnpackError> {
-    let mut written = 0;
-    loop {
-        if stopped() {
-            return Err(UnpackError::Stopped);
-        }
-        let count = match content.read(buffer) {
-            Ok(0) => return Ok(written),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(UnpackError::Read(source)),
-        };
-        let (bytes, _) = buffer.split_at(count);
-        file.write_all(bytes).map_err(|source| UnpackError::Write {
-            path: path.as_path().to_owned(),
-            source,
-        })?;
-        written += count as u64;
-    }
 }
 
 fn mode_of(attributes: Attributes) -> Mode {

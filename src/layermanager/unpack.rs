@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use aos_package::archive::{Archive, ArchiveError, LeftOut, Limits, Step, decode};
-use aos_package::{BlobHasher, Digest};
+use aos_package::{BlobHasher, Digest, Short};
 
 use super::tree::Tree;
 
@@ -20,13 +20,20 @@ pub enum UnpackError {
     #[error("cannot read the package")]
     Read(#[source] io::Error),
     /// A name goes through something that is not a directory.
-    #[error("entry below {path:?}, which is not a directory but maybe a link")]
+    #[error(
+        "entry below {:?}, which is not a directory but maybe a link",
+        Short(path)
+    )]
     NotDirectory {
         /// What is in the way.
         path: PathBuf,
     },
     /// A hard link does not lead to a file of the same archive.
-    #[error("entry {path:?} is a hard link to {target:?}, which is not a file of this archive")]
+    #[error(
+        "entry {:?} is a hard link to {:?}, which is not a file of this archive",
+        Short(path),
+        Short(target)
+    )]
     LinkTarget {
         /// The link.
         path: PathBuf,
@@ -34,13 +41,13 @@ pub enum UnpackError {
         target: PathBuf,
     },
     /// No system can have such an owner.
-    #[error("entry {path:?} has an owner that cannot exist")]
+    #[error("entry {:?} has an owner that cannot exist", Short(path))]
     Owner {
         /// The entry.
         path: PathBuf,
     },
     /// The filesystem refused.
-    #[error("cannot write {path:?}")]
+    #[error("cannot write {:?}", Short(path))]
     Write {
         /// Below the root that is unpacked to.
         path: PathBuf,
@@ -77,7 +84,7 @@ pub(super) struct Unpacked {
     pub(super) attributes: u64,
 }
 
-/// Unpacks `blob`, plain or gzip, whose bytes as they are must have `digest`.
+/// Unpacks `blob`, plain or gzip and no more than `limits` allow, whose bytes as they are must have `digest`.
 pub(super) fn unpack(
     blob: impl Read,
     digest: &Digest,
@@ -125,7 +132,7 @@ fn fill(
         match planned.step {
             Step::Directory { path, attributes } => tree.directory(path, attributes)?,
             Step::File { path, attributes } => {
-                unpacked.size += tree.file(&path, attributes, archive, stopped)?;
+                unpacked.size += tree.file(&path, attributes, entry.size, archive, stopped)?;
             }
             Step::Symlink {
                 path,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::PathError;
+use crate::Short;
 
 /// An archive cannot be read or must not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -95,18 +96,15 @@ impl fmt::Display for Limit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
-/// Characters of a name that are shown.
-const SHOWN: usize = 200;
+/// Bytes of a name that are looked at: as many as all that is shown can have,
+/// and more.
+const LOOKED_AT: usize = 1024;
 
 impl From<&[u8]> for Name {
     fn from(bytes: &[u8]) -> Self {
-        let start = bytes.get(..4 * SHOWN).unwrap_or(bytes);
+        let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
         let text = String::from_utf8_lossy(start);
-        let mut name: String = text.chars().take(SHOWN).collect();
-        if name.len() < bytes.len() && text.chars().count() > SHOWN {
-            name.push('…');
-        }
-        Self(name.escape_debug().to_string())
+        Self(Short(text.escape_debug()).to_string())
     }
 }
 
@@ -127,9 +125,9 @@ mod tests {
             "a\\nb\\u{1b}[1m"
         );
         assert_eq!(Name::from(&b"\xff"[..]).to_string(), "\u{fffd}");
-        assert!(
-            Name::from(&[b'a'; 5000][..]).to_string().chars().count() <= 201,
-            "long names are cut"
-        );
+        for byte in [b'a', b'\n', 0xff] {
+            let name = Name::from(&[byte; 5000][..]).to_string();
+            assert_eq!(name.chars().count(), 200, "long names are cut");
+        }
     }
 }

@@ -71,7 +71,7 @@ fn archive_cut_off_anywhere_is_refused() {
 fn content_that_is_not_the_promised_one() {
     let root = TempDir::new().unwrap();
     let tar = Tar::new().file("a", "x").build();
-    let tree = Tree::new(root.path(), Ownership::Archive).unwrap();
+    let tree = Tree::new(root.path(), Ownership::Archive, Limits::default()).unwrap();
 
     let error = unpack(
         &tar[..],
@@ -90,7 +90,7 @@ fn bytes_after_the_end_of_the_archive_count_for_the_digest() {
     let root = TempDir::new().unwrap();
     let tar = Tar::new().file("a", "x").build();
     let longer = [&tar[..], b"more"].concat();
-    let tree = || Tree::new(root.path(), Ownership::Archive).unwrap();
+    let tree = || Tree::new(root.path(), Ownership::Archive, Limits::default()).unwrap();
 
     let limits = Limits::default();
 
@@ -107,7 +107,7 @@ fn compressed_bomb_ends_at_the_limit() {
         .build();
     let head = &head[..head.len() - 1024];
     let bomb = [gzip(head), gzip_zeros(64 << 20)].concat();
-    let tree = Tree::new(root.path(), Ownership::Archive).unwrap();
+    let tree = Tree::new(root.path(), Ownership::Archive, Limits::default()).unwrap();
     let limits = Limits {
         bytes: 2 << 30,
         ..Limits::default()
@@ -121,4 +121,58 @@ fn compressed_bomb_ends_at_the_limit() {
 
     assert_eq!(error.to_string(), "the archive has more than 1048576 bytes");
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn directories_that_no_entry_describes_count() {
+    let limits = Limits {
+        entries: 100,
+        ..Limits::default()
+    };
+    for (limits, text) in [
+        (limits, "the archive has more than 100 entries"),
+        (
+            Limits {
+                names: 4000,
+                ..Limits::default()
+            },
+            "the archive has more than 4000 bytes of names",
+        ),
+        (
+            Limits {
+                bytes: 256 * 1024,
+                ..Limits::default()
+            },
+            "the archive has more than 262144 bytes",
+        ),
+    ] {
+        let root = TempDir::new().unwrap();
+        let tar = (0..5).fold(Tar::new(), |tar, index| {
+            tar.file(&format!("{index}/{}file", "d/".repeat(30)), "")
+        });
+        let tar = tar.build();
+        let tree = Tree::new(root.path(), Ownership::Archive, limits).unwrap();
+
+        let error = unpack(&tar[..], &sha256(&tar), tree, limits, &|| false).unwrap_err();
+
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
+fn small_files_count_as_the_blocks_that_they_take() {
+    let root = TempDir::new().unwrap();
+    let limits = Limits {
+        bytes: 64 * 1024,
+        ..Limits::default()
+    };
+    let tar = (0..20).fold(Tar::new(), |tar, index| tar.file(&index.to_string(), "x"));
+    let tar = tar.build();
+    assert!((tar.len() as u64) < limits.bytes);
+    let tree = Tree::new(root.path(), Ownership::Archive, limits).unwrap();
+
+    let error = unpack(&tar[..], &sha256(&tar), tree, limits, &|| false).unwrap_err();
+
+    assert_eq!(error.to_string(), "the archive has more than 65536 bytes");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 16);
 }

@@ -259,6 +259,25 @@ async fn configurations_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
+async fn error_does_not_grow_with_what_the_package_says() {
+    let long = "x".repeat(100_000);
+    let errors = [
+        json!({"layers": long}),
+        json!({"config": {"digest": long}, "layers": [{}]}),
+        json!({"config": {"digest": "\u{1}".repeat(10_000)}, "layers": [{}]}),
+    ]
+    .map(|manifest| tar_of(&[("manifest.json".into(), manifest.to_string().into_bytes())]));
+
+    for package in errors {
+        let device = Device::new().await;
+        let info = device.service("foo", 3, &package);
+        let text = told(&device.content.install_service(&info).await.unwrap_err());
+        assert!(text.len() < 1000, "{} bytes: {text:.200}", text.len());
+        assert!(text.contains('…'), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn name_in_a_package_that_leads_upwards_is_refused() {
     refuses_parts(
         |parts| parts.files.push(("../../manifest.json".into(), Vec::new())),

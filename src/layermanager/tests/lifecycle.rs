@@ -21,7 +21,21 @@ fn layer(device: &Device, text: &str) -> LayerInfo {
 }
 
 fn path(device: &Device, info: &LayerInfo) -> PathBuf {
-    device.layers().join(info.digest.replace(':', "/"))
+    let path = device.layers().join(info.digest.replace(':', "/"));
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let repaired = fs::read_dir(path.parent().unwrap())
+        .ok()
+        .and_then(|entries| {
+            let mut paths = entries.map(|entry| entry.unwrap().path());
+            paths.find(|path| {
+                path.file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .starts_with(name)
+            })
+        });
+    repaired.unwrap_or(path)
 }
 
 fn content(device: &Device, info: &LayerInfo) -> Option<String> {
@@ -117,7 +131,10 @@ async fn install_goes_on_when_its_caller_does_not_wait() {
     let device = Device::new().await;
     let info = layer(&device, "text");
     let mut call = Box::pin(device.content.install_layer(&info));
-    assert!(futures_util::poll!(&mut call).is_pending());
+    while fs::read_dir(device.layers()).unwrap().count() == 0 {
+        assert!(futures_util::poll!(&mut call).is_pending());
+        tokio::task::yield_now().await;
+    }
     drop(call);
 
     // Waits for the one in progress.
@@ -126,6 +143,30 @@ async fn install_goes_on_when_its_caller_does_not_wait() {
     device.content.install_layer(&other).await.unwrap();
 
     assert_eq!(content(&device, &info).as_deref(), Some("text"));
+}
+
+#[tokio::test]
+async fn queued_install_is_never_begun_when_its_caller_has_gone() {
+    let device = Device::new().await;
+    let info = layer(&device, "text");
+    let shared = device.content.shared();
+    let busy = shared.slots.acquire_many(2).await.unwrap();
+    let mut call = Box::pin(device.content.install_layer(&info));
+    for _ in 0..100 {
+        assert!(futures_util::poll!(&mut call).is_pending());
+        tokio::task::yield_now().await;
+    }
+
+    drop(call);
+    drop(busy);
+
+    // Fails at once if the other one was given up, and waits for it if not.
+    let mut other = info.clone();
+    other.url = "file:///missing".into();
+    let error = device.content.install_layer(&other).await.unwrap_err();
+    assert!(told(&error).contains("file:///missing"), "{}", told(&error));
+    assert!(device.is_empty());
+    device.content.install_layer(&info).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,5 +4,6 @@ mod hostile;
 mod install;
 mod lifecycle;
 mod privileged;
+mod replaced;
 mod support;
 mod unpacking;

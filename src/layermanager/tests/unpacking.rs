@@ -14,7 +14,7 @@ use crate::layermanager::tree::{Ownership, Tree};
 use crate::layermanager::unpack::{Unpacked, unpack};
 
 pub(super) fn unpack_to(root: &Path, blob: &[u8]) -> Result<Unpacked, UnpackError> {
-    let tree = Tree::new(root, Ownership::Archive).unwrap();
+    let tree = Tree::new(root, Ownership::Archive, Limits::default()).unwrap();
     unpack(blob, &sha256(blob), tree, Limits::default(), &|| false)
 }
 
@@ -258,7 +258,7 @@ fn whiteout_leaves_what_the_archive_itself_has_there() {
 fn work_ends_when_it_is_stopped() {
     let root = TempDir::new().unwrap();
     let tar = Tar::new().file("a", "text").build();
-    let tree = Tree::new(root.path(), Ownership::Archive).unwrap();
+    let tree = Tree::new(root.path(), Ownership::Archive, Limits::default()).unwrap();
 
     let result = unpack(&tar[..], &sha256(&tar), tree, Limits::default(), &|| true);
 
