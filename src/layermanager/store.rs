@@ -53,9 +53,11 @@ pub(super) async fn service(
             );
             let row = connection
                 .prepare_cached(&sql)?
-                .query_row(params![key.id.as_str(), stored(key.version)], service_row)
+                .query_row(params![key.id.as_str(), stored(key.version)], |row| {
+                    Ok(readable(service_row(row)))
+                })
                 .optional()?;
-            Ok(row)
+            Ok(row.flatten())
         })
         .await
 }
@@ -67,7 +69,8 @@ pub(super) async fn services(database: &Database) -> Result<Vec<ServiceRow>, Sto
             let rows = connection
                 .prepare(&sql)?
                 .query_map([], service_row)?
-                .collect::<Result<_, _>>()?;
+                .filter_map(readable)
+                .collect();
             Ok(rows)
         })
         .await
@@ -134,9 +137,9 @@ pub(super) async fn layer(
         .call(move |connection| {
             let row = connection
                 .prepare_cached("SELECT digest, path FROM layers WHERE digest = ?1")?
-                .query_row([digest], layer_row)
+                .query_row([digest], |row| Ok(readable(layer_row(row))))
                 .optional()?;
-            Ok(row)
+            Ok(row.flatten())
         })
         .await
 }
@@ -147,7 +150,8 @@ pub(super) async fn layers(database: &Database) -> Result<Vec<LayerRow>, Storage
             let rows = connection
                 .prepare("SELECT digest, path FROM layers")?
                 .query_map([], layer_row)?
-                .collect::<Result<_, _>>()?;
+                .filter_map(readable)
+                .collect();
             Ok(rows)
         })
         .await
@@ -265,7 +269,8 @@ pub(super) async fn expired_services(
             let rows = connection
                 .prepare(&sql)?
                 .query_map([limit], service_row)?
-                .collect::<Result<_, _>>()?;
+                .filter_map(readable)
+                .collect();
             Ok(rows)
         })
         .await
@@ -281,7 +286,8 @@ pub(super) async fn expired_layers(
             let rows = connection
                 .prepare("SELECT digest, path FROM layers WHERE cached_since <= ?1")?
                 .query_map([limit], layer_row)?
-                .collect::<Result<_, _>>()?;
+                .filter_map(readable)
+                .collect();
             Ok(rows)
         })
         .await
@@ -326,6 +332,13 @@ pub(super) async fn remove_layer(
 /// SQLite has no unsigned 64 bits; what is stored so is only read back so.
 fn stored(value: u64) -> i64 {
     value.cast_signed()
+}
+
+/// A row that makes no sense is not installed: it must not keep all others from
+/// being used.
+fn readable<T>(row: rusqlite::Result<T>) -> Option<T> {
+    row.inspect_err(|error| tracing::error!(%error, "stored service or layer cannot be read"))
+        .ok()
 }
 
 fn service_row(row: &Row<'_>) -> rusqlite::Result<ServiceRow> {

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::error;
 
 use crate::model::NetworkParameters;
 use crate::storage::{Database, StorageError};
@@ -28,9 +28,14 @@ pub(super) async fn load(database: &Database) -> Result<Vec<Stored>, StorageErro
                 connection.prepare("SELECT network_id, parameters FROM networks")?;
             let rows = statement
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<Vec<(String, String)>, _>>()?;
+                .filter_map(|row| {
+                    row.inspect_err(|error| error!(%error, "stored network cannot be read"))
+                        .ok()
+                })
+                .filter_map(read)
+                .collect();
 
-            Ok(rows.into_iter().filter_map(read).collect())
+            Ok(rows)
         })
         .await
 }
@@ -46,7 +51,7 @@ fn read((network, text): (String, String)) -> Option<Stored> {
     match serde_json::from_str(&text) {
         Ok(stored) => Some(stored),
         Err(error) => {
-            warn!(%network, %error, "stored network cannot be read");
+            error!(%network, %error, "stored network cannot be read");
             None
         }
     }
@@ -107,6 +112,8 @@ mod tests {
         database
             .call(|connection| {
                 connection.execute("INSERT INTO networks VALUES ('bad', '{')", [])?;
+                let no_text = "INSERT INTO networks VALUES ('worse', CAST(x'ff' AS TEXT))";
+                connection.execute(no_text, [])?;
                 Ok(())
             })
             .await
