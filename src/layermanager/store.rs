@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 
 use crate::model::{LayerInfo, ServiceId, ServiceInfo, ServiceKey};
-use crate::storage::{Database, StorageError};
+use crate::storage::{Database, StorageError, readable};
 
 /// An installed service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub(super) async fn service(
             let row = connection
                 .prepare_cached(&sql)?
                 .query_row(params![key.id.as_str(), stored(key.version)], |row| {
-                    Ok(readable(service_row(row)))
+                    readable("a service", service_row(row)).transpose()
                 })
                 .optional()?;
             Ok(row.flatten())
@@ -69,8 +69,8 @@ pub(super) async fn services(database: &Database) -> Result<Vec<ServiceRow>, Sto
             let rows = connection
                 .prepare(&sql)?
                 .query_map([], service_row)?
-                .filter_map(readable)
-                .collect();
+                .filter_map(|row| readable("a service or layer", row))
+                .collect::<Result<_, _>>()?;
             Ok(rows)
         })
         .await
@@ -137,7 +137,9 @@ pub(super) async fn layer(
         .call(move |connection| {
             let row = connection
                 .prepare_cached("SELECT digest, path FROM layers WHERE digest = ?1")?
-                .query_row([digest], |row| Ok(readable(layer_row(row))))
+                .query_row([digest], |row| {
+                    readable("a layer", layer_row(row)).transpose()
+                })
                 .optional()?;
             Ok(row.flatten())
         })
@@ -150,8 +152,8 @@ pub(super) async fn layers(database: &Database) -> Result<Vec<LayerRow>, Storage
             let rows = connection
                 .prepare("SELECT digest, path FROM layers")?
                 .query_map([], layer_row)?
-                .filter_map(readable)
-                .collect();
+                .filter_map(|row| readable("a service or layer", row))
+                .collect::<Result<_, _>>()?;
             Ok(rows)
         })
         .await
@@ -269,8 +271,8 @@ pub(super) async fn expired_services(
             let rows = connection
                 .prepare(&sql)?
                 .query_map([limit], service_row)?
-                .filter_map(readable)
-                .collect();
+                .filter_map(|row| readable("a service or layer", row))
+                .collect::<Result<_, _>>()?;
             Ok(rows)
         })
         .await
@@ -286,8 +288,8 @@ pub(super) async fn expired_layers(
             let rows = connection
                 .prepare("SELECT digest, path FROM layers WHERE cached_since <= ?1")?
                 .query_map([limit], layer_row)?
-                .filter_map(readable)
-                .collect();
+                .filter_map(|row| readable("a service or layer", row))
+                .collect::<Result<_, _>>()?;
             Ok(rows)
         })
         .await
@@ -332,13 +334,6 @@ pub(super) async fn remove_layer(
 /// SQLite has no unsigned 64 bits; what is stored so is only read back so.
 fn stored(value: u64) -> i64 {
     value.cast_signed()
-}
-
-/// A row that makes no sense is not installed: it must not keep all others from
-/// being used.
-fn readable<T>(row: rusqlite::Result<T>) -> Option<T> {
-    row.inspect_err(|error| tracing::error!(%error, "stored service or layer cannot be read"))
-        .ok()
 }
 
 fn service_row(row: &Row<'_>) -> rusqlite::Result<ServiceRow> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use crate::model::NetworkParameters;
-use crate::storage::{Database, StorageError};
+use crate::storage::{Database, StorageError, readable};
 
 /// A network as it is kept across restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,14 +28,10 @@ pub(super) async fn load(database: &Database) -> Result<Vec<Stored>, StorageErro
                 connection.prepare("SELECT network_id, parameters FROM networks")?;
             let rows = statement
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .filter_map(|row| {
-                    row.inspect_err(|error| error!(%error, "stored network cannot be read"))
-                        .ok()
-                })
-                .filter_map(read)
-                .collect();
+                .filter_map(|row| readable("a network", row))
+                .collect::<Result<Vec<(String, String)>, _>>()?;
 
-            Ok(rows)
+            Ok(rows.into_iter().filter_map(read).collect())
         })
         .await
 }
