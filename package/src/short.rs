@@ -37,8 +37,8 @@ impl From<serde_json::Error> for JsonError {
 fn cut(f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     let mut start = Start::default();
     // An error is the end of what is wanted.
-    let _: fmt::Result = start.write_fmt(text);
-    if start.count > SHOWN {
+    let ended = start.write_fmt(text).is_err();
+    if ended || start.count > SHOWN {
         start.text.pop();
         start.text.pop();
         start.text.push('…');

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::directories::shared_directories;
 use super::error::{ConfigError, Problems, Warning};
 use super::file::Node;
 use super::section::{Findings, Section};
@@ -65,6 +66,9 @@ pub(super) fn check(node: Node, base: &Path) -> Result<(Config, Vec<Warning>), P
     let mut root = Section::root(node, &mut findings);
     let config = read_config(&mut root, base);
     root.finish();
+    if let Some(config) = &config {
+        findings.problems.extend(shared_directories(config));
+    }
 
     match config {
         Some(config) if findings.problems.is_empty() => Ok((config, findings.warnings)),

@@ -9,6 +9,7 @@
 //! in, and no component checks a value again.
 
 mod check;
+mod directories;
 mod durations;
 mod error;
 mod file;

@@ -167,6 +167,48 @@ fn wrong_value_inside_a_section_is_named_with_its_path() {
 }
 
 #[test]
+fn directory_that_would_be_swept_with_another_is_named_with_it() {
+    assert_problems([
+        (
+            json!({"servicesDir": "/a", "layersDir": "/a"}),
+            r#"servicesDir is "/a", must be a directory that does not hold layersDir, "/a""#,
+        ),
+        (
+            json!({"extractDir": "/a/", "stateDir": "/a/b/../c"}),
+            r#"extractDir is "/a", must be a directory that does not hold stateDir, "/a/c""#,
+        ),
+        (
+            json!({"layersDir": "/wd/services/./layers"}),
+            r#"servicesDir is "/wd/services", must be a directory that does not hold layersDir, "/wd/services/layers""#,
+        ),
+    ]);
+}
+
+#[test]
+fn swept_directory_must_not_hold_the_working_directory() {
+    let all = ["workingDir", "storageDir", "stateDir", "layersDir"];
+    for path in ["/wd", "/", "/wd/x/.."] {
+        let problems = problems(json!({"servicesDir": path}));
+
+        for key in all {
+            let of_key = |text: &&String| text.contains(&format!("does not hold {key}, "));
+            assert_eq!(problems.iter().filter(of_key).count(), 1, "{problems:?}");
+        }
+    }
+}
+
+#[test]
+fn neighbours_and_directories_below_what_is_kept_are_fine() {
+    for change in [
+        json!({"servicesDir": "/wd/layers2"}),
+        json!({"servicesDir": "/wd/storages/services"}),
+        json!({"storageDir": "/wd", "stateDir": "/wd"}),
+    ] {
+        assert!(checked(&with(change)).is_ok());
+    }
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let problems = problems(json!({
         "caCert": null, "remoteNode": 1, "hosts": [{"ip": 1, "hostname": "h"}, {}],

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 
 use crate::model::{LayerInfo, ServiceId, ServiceInfo, ServiceKey};
-use crate::storage::{Database, StorageError};
+use crate::storage::{Database, StorageError, readable};
 
 /// An installed service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +53,11 @@ pub(super) async fn service(
             );
             let row = connection
                 .prepare_cached(&sql)?
-                .query_row(params![key.id.as_str(), stored(key.version)], service_row)
+                .query_row(params![key.id.as_str(), stored(key.version)], |row| {
+                    readable("a service", service_row(row)).transpose()
+                })
                 .optional()?;
-            Ok(row)
+            Ok(row.flatten())
         })
         .await
 }
@@ -67,6 +69,7 @@ pub(super) async fn services(database: &Database) -> Result<Vec<ServiceRow>, Sto
             let rows = connection
                 .prepare(&sql)?
                 .query_map([], service_row)?
+                .filter_map(|row| readable("a service or layer", row))
                 .collect::<Result<_, _>>()?;
             Ok(rows)
         })
@@ -134,9 +137,11 @@ pub(super) async fn layer(
         .call(move |connection| {
             let row = connection
                 .prepare_cached("SELECT digest, path FROM layers WHERE digest = ?1")?
-                .query_row([digest], layer_row)
+                .query_row([digest], |row| {
+                    readable("a layer", layer_row(row)).transpose()
+                })
                 .optional()?;
-            Ok(row)
+            Ok(row.flatten())
         })
         .await
 }
@@ -147,6 +152,7 @@ pub(super) async fn layers(database: &Database) -> Result<Vec<LayerRow>, Storage
             let rows = connection
                 .prepare("SELECT digest, path FROM layers")?
                 .query_map([], layer_row)?
+                .filter_map(|row| readable("a service or layer", row))
                 .collect::<Result<_, _>>()?;
             Ok(rows)
         })
@@ -265,6 +271,7 @@ pub(super) async fn expired_services(
             let rows = connection
                 .prepare(&sql)?
                 .query_map([limit], service_row)?
+                .filter_map(|row| readable("a service or layer", row))
                 .collect::<Result<_, _>>()?;
             Ok(rows)
         })
@@ -281,6 +288,7 @@ pub(super) async fn expired_layers(
             let rows = connection
                 .prepare("SELECT digest, path FROM layers WHERE cached_since <= ?1")?
                 .query_map([limit], layer_row)?
+                .filter_map(|row| readable("a service or layer", row))
                 .collect::<Result<_, _>>()?;
             Ok(rows)
         })

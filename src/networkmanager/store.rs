@@ -2,10 +2,10 @@
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::error;
 
 use crate::model::NetworkParameters;
-use crate::storage::{Database, StorageError};
+use crate::storage::{Database, StorageError, readable};
 
 /// A network as it is kept across restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub(super) async fn load(database: &Database) -> Result<Vec<Stored>, StorageErro
                 connection.prepare("SELECT network_id, parameters FROM networks")?;
             let rows = statement
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .filter_map(|row| readable("a network", row))
                 .collect::<Result<Vec<(String, String)>, _>>()?;
 
             Ok(rows.into_iter().filter_map(read).collect())
@@ -46,7 +47,7 @@ fn read((network, text): (String, String)) -> Option<Stored> {
     match serde_json::from_str(&text) {
         Ok(stored) => Some(stored),
         Err(error) => {
-            warn!(%network, %error, "stored network cannot be read");
+            error!(%network, %error, "stored network cannot be read");
             None
         }
     }
@@ -107,6 +108,8 @@ mod tests {
         database
             .call(|connection| {
                 connection.execute("INSERT INTO networks VALUES ('bad', '{')", [])?;
+                let no_text = "INSERT INTO networks VALUES ('worse', CAST(x'ff' AS TEXT))";
+                connection.execute(no_text, [])?;
                 Ok(())
             })
             .await

@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::apply::Kernel;
@@ -28,6 +30,8 @@ const QUEUE: usize = 64;
 const JOBS: usize = 16;
 /// Instances that wait to be detached at a time.
 const LEAVING: usize = 256;
+/// How long to wait after the kernel refused something of a bridge.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// The loop. Ends when the last [`Networks`] is gone and what was begun is done.
 #[derive(Debug)]
@@ -47,11 +51,14 @@ pub struct NetworkTask {
     detaching: bool,
     /// Commands for busy instances.
     waiting: VecDeque<(InstanceId, Command)>,
+    /// When bridges that the kernel refused are tried again.
+    retry: Option<Instant>,
 }
 
 enum Event {
     Command(Command),
     Done(Done),
+    RetryDue,
     InputsClosed,
 }
 
@@ -93,6 +100,7 @@ impl Networks {
             leaving: Vec::new(),
             detaching: false,
             waiting: VecDeque::new(),
+            retry: None,
         };
         task.settle(&existing).await;
 
@@ -104,7 +112,8 @@ impl NetworkTask {
     /// Runs the loop.
     pub async fn run(mut self) {
         loop {
-            let room = self.jobs.len() + self.waiting.len() < JOBS && self.leaving.len() < LEAVING;
+            let room = self.has_room();
+            let retry = self.retry.unwrap_or_else(Instant::now);
             // Every branch only waits.
             let event = tokio::select! {
                 command = self.commands.recv(), if room => match command {
@@ -112,10 +121,12 @@ impl NetworkTask {
                     None => Event::InputsClosed,
                 },
                 Some(done) = self.jobs.join_next() => Event::Done(ended(done)),
+                () = sleep_until(retry), if self.retry.is_some() => Event::RetryDue,
             };
             match event {
                 Event::Command(command) => self.command(command).await,
                 Event::Done(done) => self.done(done).await,
+                Event::RetryDue => self.update(self.book.wanted()).await,
                 Event::InputsClosed => break,
             }
             // Those that leave together are detached together.
@@ -227,8 +238,7 @@ impl NetworkTask {
                 }
                 self.save().await;
             }
-            // The next one that leaves, or the next update, makes up for it.
-            Err(error) => warn!(error = %Chain(&error), "bridges are left"),
+            Err(error) => self.refused(&error, "bridges are left"),
         }
     }
 
@@ -273,15 +283,21 @@ impl NetworkTask {
         }
     }
 
+    /// After an error of the kernel, which may pass.
+    fn refused(&mut self, error: &NetworkError, left: &'static str) {
+        warn!(error = %Chain(error), "{left}");
+        self.retry = Some(Instant::now() + RETRY);
+    }
+
     async fn update(&mut self, networks: Vec<NetworkParameters>) {
+        self.retry = None;
         match survey(&self.kernel).await {
             Ok(existing) => {
                 self.book.update(networks, &existing);
                 self.settle(&existing).await;
             }
             Err(error) => {
-                // The next update makes up for it.
-                warn!(error = %Chain(&error), "bridges are left as they are");
+                self.refused(&error, "bridges are left as they are");
                 self.book.update(networks, &Existing::default());
                 self.save().await;
             }
@@ -319,7 +335,7 @@ impl NetworkTask {
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            warn!(error = %Chain(&error), "a running instance lost its network");
+            self.refused(&error, "a running instance lost its network");
         }
     }
 
@@ -334,6 +350,9 @@ impl NetworkTask {
         let kernel = Arc::clone(&self.kernel);
         let operations = plan.operations.clone();
         let outcome = blocking(move || kernel.apply(&operations)).await;
+        if outcome.is_err() {
+            self.retry = Some(Instant::now() + RETRY);
+        }
         self.book.planned(&plan, outcome.map_err(Arc::new));
     }
 

@@ -13,6 +13,7 @@ mod aside;
 mod inspect;
 mod lock;
 mod open;
+mod rows;
 mod schema;
 mod values;
 mod worker;
@@ -22,4 +23,5 @@ mod open_tests;
 
 pub use lock::{LockError, WorkdirLock};
 pub use open::{OpenError, Opened};
+pub(crate) use rows::readable;
 pub use worker::{Database, StorageError};

@@ -342,6 +342,32 @@ async fn start_removes_rows_without_a_directory() {
 }
 
 #[tokio::test]
+async fn row_that_cannot_be_read_hides_no_other_and_is_installed_anew() {
+    let mut device = Device::new().await;
+    let (good, bad) = (layer(&device, "good"), layer(&device, "bad"));
+    device.content.install_layer(&good).await.unwrap();
+    device.content.install_layer(&bad).await.unwrap();
+    let digest = bad.digest.clone();
+    device
+        .database
+        .call(move |connection| {
+            let sql = "UPDATE layers SET path = CAST(x'ff' AS TEXT) WHERE digest = ?1";
+            connection.execute(sql, [digest])?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+
+    device.restart().await;
+
+    let rows = store::layers(&device.database).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(content(&device, &good).as_deref(), Some("good"));
+    device.content.install_layer(&bad).await.unwrap();
+    assert_eq!(content(&device, &bad).as_deref(), Some("bad"));
+}
+
+#[tokio::test]
 async fn unknown_service_is_told_by_name() {
     let device = Device::new().await;
     let key = ServiceKey {

@@ -140,10 +140,11 @@ pub(super) fn delete_links(names: &[&String]) -> Vec<Request> {
         return vec![delete_link(name)];
     }
 
-    // Random, so that no other link is in it.
+    // Random, so that no other link is in it, and never 0: that is the group of
+    // all links that have none.
     let (_, group) = Uuid::new_v4().as_u64_pair();
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
-    let group = group as u32;
+    let group = group as u32 | 1 << 31;
     let absent = Some(Errno::ENODEV as i32);
     let mut requests: Vec<Request> = names
         .iter()

@@ -10,6 +10,8 @@ mod fake_kernel;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
+mod retry_tests;
+#[cfg(test)]
 mod tests;
 mod wanted;
 
@@ -23,7 +25,7 @@ use super::existing::Existing;
 use super::handle::AttachRequest;
 use super::plan::Seat;
 use super::store::Stored;
-use crate::model::{InstanceId, NetworkId};
+use crate::model::{InstanceId, NetworkId, NetworkParameters};
 
 pub(super) use self::bridges::NetworkPlan;
 
@@ -141,6 +143,15 @@ impl Book {
         self.networks
             .values()
             .map(|network| network.wanted.clone())
+            .collect()
+    }
+
+    /// The networks that CM wants, as it sent them.
+    pub(super) fn wanted(&self) -> Vec<NetworkParameters> {
+        let stored = self.stored().into_iter();
+        stored
+            .filter(|network| !network.removed)
+            .map(|network| network.parameters)
             .collect()
     }
 
