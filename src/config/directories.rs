@@ -27,7 +27,9 @@ pub(super) fn shared_directories(config: &Config) -> Vec<Problem> {
             let other = plain(other);
             // Two that are equal are one problem.
             let told = other == path && other_index < index;
-            if other_index != index && !told && other.starts_with(&path) {
+            // Nothing in these two outlives a start anyway.
+            let both_scratch = is_scratch(key) && is_scratch(other_key);
+            if other_index != index && !told && !both_scratch && other.starts_with(&path) {
                 problems.push(Problem {
                     key: key.into(),
                     value: Some(format!("{path:?}")),
@@ -37,6 +39,10 @@ pub(super) fn shared_directories(config: &Config) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn is_scratch(key: &str) -> bool {
+    matches!(key, "downloadDir" | "extractDir")
 }
 
 /// The path without `.` and `..`, as far as its text tells.
