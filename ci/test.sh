@@ -130,7 +130,7 @@ step_devices() {
     local file
     local -a targets=()
     if command -v cargo-nextest >/dev/null; then
-        cargo nextest run --package aos_servicemanager --run-ignored all -E 'binary(/^device_/)'
+        cargo nextest run --workspace --run-ignored all -E 'binary(/^device_/)'
     else
         for file in tests/device_*.rs; do
             targets+=(--test "$(basename "$file" .rs)")
