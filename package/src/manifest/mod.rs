@@ -1,15 +1,26 @@
 //! What is in a package: the manifest of a service, the descriptor of a layer.
 
+mod error;
+
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, DigestError};
-use crate::image_config::null_is_default;
-use crate::short::JsonError;
+use crate::digest::Digest;
+use crate::few::few;
+use crate::short::Short;
+
+pub use error::{Image, Images, ManifestError};
 
 /// Name of the manifest in a service package.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Name of the descriptor in a layer package.
 pub const LAYER_FILE: &str = "layer.json";
+
+/// Name of the file that an OCI image layout is recognised by.
+pub const OCI_LAYOUT_FILE: &str = "oci-layout";
+/// Name of the list of images in an OCI image layout.
+pub const OCI_INDEX_FILE: &str = "index.json";
 
 /// Media type of a service's manifest.
 pub const MEDIA_TYPE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -21,34 +32,8 @@ pub const MEDIA_TYPE_SERVICE_CONFIG: &str = "application/vnd.aos.service.config.
 pub const MEDIA_TYPE_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Media type of a layer, a compressed tar.
 pub const MEDIA_TYPE_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-
-/// A manifest or descriptor cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// Not the JSON that it should be.
-    #[error("cannot read {file}")]
-    Json {
-        /// The file.
-        file: &'static str,
-        /// Why.
-        #[source]
-        source: JsonError,
-    },
-    /// A digest is missing or malformed.
-    #[error("{file}, digest of {what}")]
-    Digest {
-        /// The file.
-        file: &'static str,
-        /// Whose digest.
-        what: String,
-        /// Why.
-        #[source]
-        source: DigestError,
-    },
-    /// There is no root filesystem.
-    #[error("{MANIFEST_FILE} names no layers: a service needs its own as the first")]
-    NoLayers,
-}
+/// Media type of a layer, a tar compressed with Zstandard.
+pub const MEDIA_TYPE_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// A descriptor as it is written. [`Manifest::parse`] checks it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +63,33 @@ pub struct Platform {
     pub os_version: Option<String>,
 }
 
+impl Platform {
+    /// What images for this machine are made for.
+    #[must_use]
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
+            same => same,
+        };
+        Self {
+            architecture: architecture.into(),
+            os: std::env::consts::OS.into(),
+            os_version: None,
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |text| Short(str::escape_debug(text));
+        write!(f, "{}/{}", short(&self.os), short(&self.architecture))
+    }
+}
+
 /// `manifest.json` as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -90,11 +102,15 @@ pub struct ManifestFile {
     /// The image configuration.
     pub config: Descriptor,
     /// The service's own root filesystem, then shared layers, the top first.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "few")]
     pub layers: Vec<Descriptor>,
     /// The service configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aos_service: Option<Descriptor>,
+    /// What the service has of its own below its root filesystem, the top first.
+    /// Written by the service manager when it installs an image of many layers.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "few")]
+    pub own_layers: Vec<Descriptor>,
 }
 
 /// A checked manifest.
@@ -106,6 +122,8 @@ pub struct Manifest {
     pub service_config: Option<Digest>,
     /// The service's own root filesystem.
     pub root: Digest,
+    /// Its own layers below that, the top first. Packages have none.
+    pub own_layers: Vec<Digest>,
     /// Shared layers, the top first. They come in packages of their own.
     pub layers: Vec<Digest>,
 }
@@ -113,22 +131,21 @@ pub struct Manifest {
 impl Manifest {
     /// Reads `manifest.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let json = |source: serde_json::Error| ManifestError::Json {
-            file: MANIFEST_FILE,
-            source: source.into(),
-        };
         let digest = |what: String, descriptor: &Descriptor| {
             descriptor
                 .digest
                 .parse()
-                .map_err(|source| ManifestError::Digest {
-                    file: MANIFEST_FILE,
-                    what,
-                    source,
-                })
+                .map_err(|source| ManifestError::digest(MANIFEST_FILE, what, source))
+        };
+        let digests = |what: &str, first: usize, descriptors: &[Descriptor]| {
+            let numbered = descriptors.iter().zip(first..);
+            numbered
+                .map(|(descriptor, number)| digest(format!("{what} {number}"), descriptor))
+                .collect::<Result<Vec<_>, _>>()
         };
 
-        let file: ManifestFile = serde_json::from_slice(bytes).map_err(json)?;
+        let file: ManifestFile = serde_json::from_slice(bytes)
+            .map_err(|source| ManifestError::json(MANIFEST_FILE, source))?;
         let (root, shared) = file.layers.split_first().ok_or(ManifestError::NoLayers)?;
 
         Ok(Self {
@@ -139,11 +156,8 @@ impl Manifest {
                 .map(|descriptor| digest("the service config".into(), descriptor))
                 .transpose()?,
             root: digest("layer 0".into(), root)?,
-            layers: shared
-                .iter()
-                .enumerate()
-                .map(|(index, descriptor)| digest(format!("layer {}", index + 1), descriptor))
-                .collect::<Result<_, _>>()?,
+            own_layers: digests("own layer", 1, &file.own_layers)?,
+            layers: digests("layer", 1, shared)?,
         })
     }
 }
@@ -160,21 +174,14 @@ pub struct LayerDescriptor {
 impl LayerDescriptor {
     /// Reads `layer.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let descriptor: Descriptor =
-            serde_json::from_slice(bytes).map_err(|source| ManifestError::Json {
-                file: LAYER_FILE,
-                source: source.into(),
-            })?;
+        let descriptor: Descriptor = serde_json::from_slice(bytes)
+            .map_err(|source| ManifestError::json(LAYER_FILE, source))?;
 
         Ok(Self {
             digest: descriptor
                 .digest
                 .parse()
-                .map_err(|source| ManifestError::Digest {
-                    file: LAYER_FILE,
-                    what: "the layer".into(),
-                    source,
-                })?,
+                .map_err(|source| ManifestError::digest(LAYER_FILE, "the layer", source))?,
             os_version: descriptor.platform.and_then(|platform| platform.os_version),
         })
     }
@@ -187,122 +194,4 @@ pub fn blob_path(digest: &Digest) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::error::Error;
-
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::Algorithm;
-
-    fn digest(text: &str) -> Digest {
-        Digest::of(Algorithm::Sha256, text.as_bytes())
-    }
-
-    fn manifest() -> Value {
-        json!({
-            "schemaVersion": 2,
-            "config": {"mediaType": "a", "digest": digest("image"), "size": 1},
-            "aosService": {"digest": digest("service")},
-            "layers": [{"digest": digest("root")}, {"digest": digest("shared"), "size": -1}],
-            "annotations": {"unknown": "is ignored"},
-        })
-    }
-
-    fn parse(manifest: &Value) -> Result<Manifest, ManifestError> {
-        Manifest::parse(manifest.to_string().as_bytes())
-    }
-
-    #[test]
-    fn first_layer_is_the_root_and_the_others_are_shared() {
-        let manifest = parse(&manifest()).unwrap();
-
-        assert_eq!(manifest.image_config, digest("image"));
-        assert_eq!(manifest.service_config, Some(digest("service")));
-        assert_eq!(manifest.root, digest("root"));
-        assert_eq!(manifest.layers, [digest("shared")]);
-    }
-
-    #[test]
-    fn service_config_is_optional() {
-        for absent in [Value::Null, json!({})] {
-            let mut manifest = manifest();
-            if absent.is_null() {
-                manifest["aosService"] = absent;
-            } else {
-                manifest.as_object_mut().unwrap().remove("aosService");
-            }
-
-            assert_eq!(parse(&manifest).unwrap().service_config, None);
-        }
-    }
-
-    #[test]
-    fn manifest_without_layers_is_refused() {
-        for layers in [Value::Null, json!([])] {
-            let mut manifest = manifest();
-            manifest["layers"] = layers;
-
-            assert!(matches!(parse(&manifest), Err(ManifestError::NoLayers)));
-        }
-    }
-
-    #[test]
-    fn malformed_digest_is_told_with_its_place_and_text() {
-        let mut manifest = manifest();
-        manifest["layers"][1]["digest"] = json!("sha256:../../etc");
-
-        let error = parse(&manifest).unwrap_err();
-
-        assert_eq!(error.to_string(), "manifest.json, digest of layer 1");
-        let cause = error.source().unwrap().to_string();
-        assert!(cause.starts_with("\"sha256:../../etc\" is not a digest"));
-    }
-
-    #[test]
-    fn text_that_is_no_manifest_is_refused() {
-        for text in ["", "{", "null", "5", r#"{"layers": {}}"#, "\u{feff}{}"] {
-            assert!(Manifest::parse(text.as_bytes()).is_err(), "{text}");
-        }
-        assert!(Manifest::parse(&[0xff, 0xfe]).is_err());
-        assert!(Manifest::parse("[".repeat(1 << 20).as_bytes()).is_err());
-    }
-
-    #[test]
-    fn layer_descriptor_has_digest_and_system_version() {
-        let text = json!({"digest": digest("layer"), "platform": {"os.version": "5.0"}});
-
-        let layer = LayerDescriptor::parse(text.to_string().as_bytes()).unwrap();
-
-        assert_eq!(layer.digest, digest("layer"));
-        assert_eq!(layer.os_version.as_deref(), Some("5.0"));
-    }
-
-    #[test]
-    fn layer_descriptor_without_a_digest_is_refused() {
-        for text in ["{}", r#"{"digest": "sha256"}"#, r#"{"digest": null}"#, ""] {
-            assert!(LayerDescriptor::parse(text.as_bytes()).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn blob_lies_below_its_algorithm() {
-        assert_eq!(
-            blob_path(&digest("")),
-            "blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_in_place_of_a_digest_is_refused_or_safe(text in "\\PC{0,80}") {
-            let mut manifest = manifest();
-            manifest["layers"][0]["digest"] = json!(text);
-
-            if let Ok(manifest) = parse(&manifest) {
-                prop_assert!(!blob_path(&manifest.root).contains(".."));
-            }
-        }
-    }
-}
+mod tests;
