@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aos_package::archive::Compression;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Packs services and layers, and plays the peers of a service manager.
@@ -87,9 +88,8 @@ pub(crate) struct PackServiceArgs {
     /// top one first
     #[arg(long = "layer", value_name = "DIGEST|PACKAGE")]
     pub(crate) layers: Vec<String>,
-    /// Compress the root filesystem
-    #[arg(long)]
-    pub(crate) gzip: bool,
+    #[command(flatten)]
+    pub(crate) compression: CompressionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -102,9 +102,38 @@ pub(crate) struct PackLayerArgs {
     /// Version of the operating system that the layer is made for
     #[arg(long, value_name = "VERSION")]
     pub(crate) os_version: Option<String>,
-    /// Compress the layer
-    #[arg(long)]
-    pub(crate) gzip: bool,
+    #[command(flatten)]
+    pub(crate) compression: CompressionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompressionArgs {
+    /// Compress the filesystem, with gzip if no other way is given
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
+          default_value = "none", default_missing_value = "gzip")]
+    compress: Compress,
+    /// The same as --compress=gzip
+    #[arg(long, conflicts_with = "compress")]
+    gzip: bool,
+}
+
+/// How a filesystem is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Compress {
+    Gzip,
+    Zstd,
+    None,
+}
+
+impl CompressionArgs {
+    pub(crate) fn compression(&self) -> Compression {
+        match self.compress {
+            _ if self.gzip => Compression::Gzip,
+            Compress::Gzip => Compression::Gzip,
+            Compress::Zstd => Compression::Zstd,
+            Compress::None => Compression::None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
