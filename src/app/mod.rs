@@ -99,7 +99,7 @@ impl Unit {
         let Opened {
             database,
             set_aside,
-        } = Database::open(&config.working_dir.join(DATABASE))?;
+        } = Database::open(&config.working_dir.join(DATABASE), &[])?;
         if let Some(path) = set_aside {
             report_damage(&reports, &path);
         }
