@@ -7,6 +7,7 @@
 //! are left running.
 
 mod reset;
+mod takeover;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -99,7 +100,7 @@ impl Unit {
         let Opened {
             database,
             set_aside,
-        } = Database::open(&config.working_dir.join(DATABASE))?;
+        } = Database::open(&config.working_dir.join(DATABASE), &takeover::steps(config))?;
         if let Some(path) = set_aside {
             report_damage(&reports, &path);
         }

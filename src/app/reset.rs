@@ -13,7 +13,7 @@ use crate::launcher::{Host, LinuxHost, LinuxSettings, Resource, Target};
 use crate::layermanager::{Content, ContentSettings};
 use crate::model::Chain;
 use crate::networkmanager::Networks;
-use crate::storage::{Database, WorkdirLock};
+use crate::storage::{Database, WorkdirLock, copy_of_old};
 
 /// Stops all instances and removes services, layers, database and unit
 /// configuration. Storages and states stay.
@@ -98,12 +98,14 @@ fn nowhere(config: &Config) -> ContentSettings {
     }
 }
 
-fn database_files(config: &Config) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
+/// The database with all that is kept beside it.
+fn database_files(config: &Config) -> [PathBuf; 4] {
+    let at = |suffix| {
         config
             .working_dir
             .join(format!("{}{suffix}", super::DATABASE))
-    })
+    };
+    [at(""), at("-wal"), at("-shm"), copy_of_old(&at(""))]
 }
 
 fn remove(path: &Path, how: fn(PathBuf) -> std::io::Result<()>) -> anyhow::Result<()> {

@@ -26,6 +26,7 @@ mod spec;
 mod state;
 mod store;
 mod systemd;
+mod takeover;
 mod task;
 
 #[cfg(test)]
@@ -37,4 +38,5 @@ pub use host::{
     Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
 };
 pub use linux::{LinuxHost, LinuxSettings};
+pub use takeover::take_over;
 pub use task::{Launcher, LauncherError, LauncherTask};

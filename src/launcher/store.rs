@@ -117,53 +117,62 @@ fn save(
     list: DesiredState,
     ids: &BTreeMap<InstanceIdent, InstanceId>,
 ) -> Result<(), StorageError> {
+    let transaction = connection.transaction()?;
+    write(&transaction, list, ids)?;
+    transaction.commit()?;
+
+    Ok(())
+}
+
+/// Makes `list` the desired one, in a transaction of the caller's.
+pub(super) fn write(
+    connection: &Connection,
+    list: DesiredState,
+    ids: &BTreeMap<InstanceIdent, InstanceId>,
+) -> Result<(), StorageError> {
     let content = Content {
         services: list.services,
         layers: list.layers,
     };
-    let transaction = connection.transaction()?;
 
-    transaction.execute(
+    connection.execute(
         "INSERT INTO config (key, value) VALUES (?1, ?2)
          ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         params![DESIRED_CONTENT, json("config.desiredContent", &content)?],
     )?;
-    transaction.execute("UPDATE instances SET position = NULL, info = NULL", [])?;
-    {
-        // The same ident under an older id: that one is on its way out.
-        let mut outdate = transaction.prepare(
-            "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
-                 AND instance_id <> ?1",
-        )?;
-        let mut insert = transaction.prepare(
-            "INSERT INTO instances
-                 (instance_id, service_id, subject_id, instance, position, info)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (instance_id) DO UPDATE SET
-                 position = excluded.position, info = excluded.info",
-        )?;
-        let known = list
-            .instances
-            .iter()
-            .filter_map(|info| Some((ids.get(&info.ident)?, info)));
-        for (position, (id, info)) in known.enumerate() {
-            outdate.execute(params![
-                id.to_string(),
-                info.ident.service_id.as_str(),
-                info.ident.subject_id.as_str(),
-                info.ident.index,
-            ])?;
-            insert.execute(params![
-                id.to_string(),
-                info.ident.service_id.as_str(),
-                info.ident.subject_id.as_str(),
-                info.ident.index,
-                i64::try_from(position).unwrap_or(i64::MAX),
-                json("instances.info", info)?,
-            ])?;
-        }
+    connection.execute("UPDATE instances SET position = NULL, info = NULL", [])?;
+    // The same ident under an older id: that one is on its way out.
+    let mut outdate = connection.prepare(
+        "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
+             AND instance_id <> ?1",
+    )?;
+    let mut insert = connection.prepare(
+        "INSERT INTO instances
+             (instance_id, service_id, subject_id, instance, position, info)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (instance_id) DO UPDATE SET
+             position = excluded.position, info = excluded.info",
+    )?;
+    let known = list
+        .instances
+        .iter()
+        .filter_map(|info| Some((ids.get(&info.ident)?, info)));
+    for (position, (id, info)) in known.enumerate() {
+        outdate.execute(params![
+            id.to_string(),
+            info.ident.service_id.as_str(),
+            info.ident.subject_id.as_str(),
+            info.ident.index,
+        ])?;
+        insert.execute(params![
+            id.to_string(),
+            info.ident.service_id.as_str(),
+            info.ident.subject_id.as_str(),
+            info.ident.index,
+            i64::try_from(position).unwrap_or(i64::MAX),
+            json("instances.info", info)?,
+        ])?;
     }
-    transaction.commit()?;
 
     Ok(())
 }

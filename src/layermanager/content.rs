@@ -10,6 +10,7 @@ use super::error::ContentError;
 use super::expiry;
 use super::shared::{Alive, Shared};
 use super::spawn::spawned;
+use super::takeover;
 use crate::model::{LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
 use crate::storage::Database;
 
@@ -52,6 +53,7 @@ impl Content {
         shared.reconcile().await?;
 
         let (alive, ends) = watch::channel(());
+        tokio::spawn(takeover::check(Arc::clone(&shared), ends.clone()));
         tokio::spawn(expiry::run(Arc::clone(&shared), ends));
         Ok(Self { shared, alive })
     }

@@ -113,6 +113,13 @@ pub enum InstallError {
         /// What it holds.
         actual: String,
     },
+    /// Release 7.2.3 installed it, and did not keep where from.
+    #[error("it has to be fetched, and where from is not known before the next list of CM")]
+    NoUrl {
+        /// What is wrong with what is installed, if there is anything.
+        #[source]
+        damage: Option<DamageError>,
+    },
     /// The content cannot be written.
     #[error("cannot write to {path}")]
     Write {

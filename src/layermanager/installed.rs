@@ -30,11 +30,7 @@ pub(super) fn read_service(
     directory: &Path,
     manifest_digest: &str,
 ) -> Result<InstalledService, DamageError> {
-    let path = directory.join(MANIFEST_FILE);
-    let manifest = read_blob(&path, &manifest_digest.parse()?)?;
-    let manifest =
-        Manifest::parse(&manifest).map_err(|source| DamageError::Manifest { path, source })?;
-
+    let manifest = read_manifest(directory, manifest_digest)?;
     let image = read_document(directory, &manifest.image_config)?;
     let config = manifest
         .service_config
@@ -42,7 +38,7 @@ pub(super) fn read_service(
         .map(|digest| read_document(directory, digest))
         .transpose()?
         .unwrap_or_default();
-    let root = directory.join(ROOT);
+    let root = root_of(directory, &manifest);
     is_directory(&root)?;
 
     Ok(InstalledService {
@@ -51,6 +47,28 @@ pub(super) fn read_service(
         image,
         config,
     })
+}
+
+fn read_manifest(directory: &Path, digest: &str) -> Result<Manifest, DamageError> {
+    let path = directory.join(MANIFEST_FILE);
+    let manifest = read_blob(&path, &digest.parse()?)?;
+    Manifest::parse(&manifest).map_err(|source| DamageError::Manifest { path, source })
+}
+
+/// Where the root is. Release 7.2.3 kept it among the blobs.
+fn root_of(directory: &Path, manifest: &Manifest) -> PathBuf {
+    let root = directory.join(ROOT);
+    let old = directory.join(blob_path(&manifest.root));
+    let is_old = is_directory(&root).is_err() && is_directory(&old).is_ok();
+    if is_old { old } else { root }
+}
+
+/// The root of a service that release 7.2.3 installed, and the hash that it made
+/// of it.
+pub(super) fn legacy_root(directory: &Path, manifest_digest: &str) -> Option<(PathBuf, Digest)> {
+    let manifest = read_manifest(directory, manifest_digest).ok()?;
+    let root = root_of(directory, &manifest);
+    (!root.ends_with(ROOT)).then_some((root, manifest.root))
 }
 
 /// Whether `path` is a directory, and no link to one.

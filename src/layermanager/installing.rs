@@ -32,6 +32,9 @@ impl Shared {
             store::use_service(&self.database, info).await?;
             return Ok(layers);
         }
+        if info.url.is_empty() {
+            return Err(InstallError::NoUrl { damage: None });
+        }
 
         let _slot = self.slot(&mut caller).await?;
         let name = directory_name(&info);
@@ -77,6 +80,11 @@ impl Shared {
         let read = blocking(move || read_service(&directory, &digest)).await?;
         Ok(match read {
             Ok(service) => Some(service.layers.iter().map(Digest::to_string).collect()),
+            Err(error) if info.url.is_empty() => {
+                return Err(InstallError::NoUrl {
+                    damage: Some(error),
+                });
+            }
             Err(error) => {
                 let service = info.key();
                 tracing::warn!(%service, error = %Chain(&error), "damaged: installing it again");
@@ -102,6 +110,9 @@ impl Shared {
         {
             store::put_layer(&self.database, info, None).await?;
             return Ok(());
+        }
+        if info.url.is_empty() {
+            return Err(InstallError::NoUrl { damage: None });
         }
 
         let _slot = self.slot(&mut caller).await?;

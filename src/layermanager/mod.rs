@@ -32,6 +32,7 @@ mod spawn;
 mod staging;
 mod store;
 mod sums;
+mod takeover;
 mod tree;
 mod unpack;
 
@@ -42,4 +43,5 @@ pub use content::{Content, ContentSettings};
 pub use error::{ContentError, DamageError, InstallError};
 pub use package::PackageError;
 pub use source::UrlError;
+pub use takeover::take_over;
 pub use unpack::UnpackError;

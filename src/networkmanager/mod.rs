@@ -21,8 +21,10 @@ mod kernel_tests;
 mod names;
 mod plan;
 mod store;
+mod takeover;
 mod task;
 
 pub use error::NetworkError;
 pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks};
+pub use takeover::take_over;
 pub use task::NetworkTask;

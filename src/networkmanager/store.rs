@@ -4,6 +4,8 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
+use super::existing::Link;
+use super::names;
 use crate::model::NetworkParameters;
 use crate::storage::{Database, StorageError, readable};
 
@@ -15,8 +17,20 @@ pub(super) struct Stored {
     /// CM no longer wants it, but instances were in it.
     #[serde(default)]
     pub(super) removed: bool,
+    /// Release 7.2.3 made it: a bridge of that name without an alias is its own.
+    #[serde(default)]
+    pub(super) inherited: bool,
     /// As CM sent them.
     pub(super) parameters: NetworkParameters,
+}
+
+impl Stored {
+    /// Whether a link of the bridge's name is this network's: by its alias, or as
+    /// release 7.2.3 left it.
+    pub(super) fn owns(&self, link: &Link) -> bool {
+        link.alias == names::network_alias(&self.parameters.network_id)
+            || self.inherited && link.bridge && link.alias.is_empty()
+    }
 }
 
 /// All networks. A row that cannot be read is logged and left out: CM sends the
@@ -57,16 +71,23 @@ fn replace(connection: &mut Connection, networks: &[Stored]) -> Result<(), Stora
     let transaction = connection.transaction()?;
     transaction.execute("DELETE FROM networks", [])?;
     for network in networks {
-        let text = serde_json::to_string(network).map_err(|source| StorageError::Value {
-            what: "networks.parameters",
-            source,
-        })?;
-        transaction.execute(
-            "INSERT INTO networks (network_id, parameters) VALUES (?1, ?2)",
-            (network.parameters.network_id.as_str(), text),
-        )?;
+        insert(&transaction, network)?;
     }
     transaction.commit()?;
+
+    Ok(())
+}
+
+/// Writes the row of a network that has none.
+pub(super) fn insert(connection: &Connection, network: &Stored) -> Result<(), StorageError> {
+    let text = serde_json::to_string(network).map_err(|source| StorageError::Value {
+        what: "networks.parameters",
+        source,
+    })?;
+    connection.execute(
+        "INSERT INTO networks (network_id, parameters) VALUES (?1, ?2)",
+        (network.parameters.network_id.as_str(), text),
+    )?;
 
     Ok(())
 }
@@ -79,6 +100,7 @@ mod tests {
         Stored {
             bridge: format!("br-{id}"),
             removed: id == "gone",
+            inherited: id == "old",
             parameters: NetworkParameters {
                 network_id: id.into(),
                 subnet: "10.0.0.0/24".into(),

@@ -15,6 +15,9 @@ use super::schema::FIRST;
 /// In the header of each database of ours: "AosS".
 const APPLICATION_ID: i64 = 0x416f_7353;
 
+/// What release 7.2.3 works with: it knows the migration to 7 and stops at 6.
+const OLD: std::ops::RangeInclusive<i64> = 6..=7;
+
 /// Whose database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -22,7 +25,9 @@ pub(super) enum Origin {
     Empty,
     /// Ours, with this schema version.
     Ours(i64),
-    /// Of release 7.2.3 or another that is not ours, with this version.
+    /// Of release 7.2.3, with this version.
+    Old(i64),
+    /// Of another release that is not ours, with this version.
     Foreign(i64),
     /// The marks of ours, but not all of them.
     Damaged,
@@ -61,6 +66,7 @@ pub(super) fn origin(connection: &Connection) -> rusqlite::Result<Origin> {
         (true, true) => Origin::Ours(version),
         (true, false) => Origin::Damaged,
         (false, true) if version >= FIRST.into() => Origin::Damaged,
+        (false, _) if OLD.contains(&version) => Origin::Old(version),
         (false, _) => Origin::Foreign(version),
     })
 }
@@ -94,6 +100,19 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
         )
         .optional()?;
     Ok(version.flatten().unwrap_or(0))
+}
+
+/// Whether the older release was cut off while it changed its schema.
+pub(super) fn is_dirty(connection: &Connection) -> rusqlite::Result<bool> {
+    let dirty: Option<Option<bool>> = connection
+        .query_row("SELECT dirty FROM schema_migrations", [], |row| {
+            // Anything but a plain no.
+            Ok(row
+                .get::<_, Option<i64>>(0)
+                .map_or(Some(true), |dirty| dirty.map(|dirty| dirty != 0)))
+        })
+        .optional()?;
+    Ok(dirty.flatten().unwrap_or(false))
 }
 
 /// Without a WAL the file is all there is. `immutable` keeps SQLite from making

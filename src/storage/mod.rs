@@ -4,7 +4,8 @@
 //! over the connection, so SQL lives with the component that owns the table (a
 //! `store.rs`); this module owns the file, its settings and its schema, and the
 //! small values of the `config` table. [`WorkdirLock`] keeps a second process
-//! away from all of it.
+//! away from all of it. [`TakeOver`] is how each component takes over its part of
+//! a database of release 7.2.3.
 //!
 //! Invariant: when a call returns `Ok`, its transaction is on disk
 //! (`synchronous=FULL`).
@@ -15,6 +16,7 @@ mod lock;
 mod open;
 mod rows;
 mod schema;
+mod takeover;
 mod values;
 mod worker;
 
@@ -24,4 +26,7 @@ mod open_tests;
 pub use lock::{LockError, WorkdirLock};
 pub use open::{OpenError, Opened};
 pub(crate) use rows::readable;
+#[cfg(test)]
+pub(crate) use takeover::OldDatabase;
+pub use takeover::{Nonsense, OldRelease, OldRow, TakeOver, TakeOverError, ValueKind, copy_of_old};
 pub use worker::{Database, StorageError};

@@ -14,7 +14,9 @@ use tracing::error;
 use super::aside::{set_aside, sync_directory};
 use super::inspect::{self, Origin};
 use super::schema;
+use super::takeover::{self, TakeOver, TakeOverError};
 use super::worker::Database;
+use crate::model::Chain;
 
 /// How long a call waits for a foreign reader, such as a `sqlite3` shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,10 +42,11 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// The file is release 7.2.3's, and as it was.
+    /// The file is that of a release before 7.2.3, and as it was.
     #[error(
-        "database {path} is of version {version}, made by an older release, and this one cannot take \
-         it over; run the older release, or move the file away to start without services"
+        "database {path} is of version {version}, made by a release before 7.2.3, and this one cannot \
+         take it over; run release 7.2.3 once, which brings it up to date, or move the file away to \
+         start without services"
     )]
     OldRelease {
         /// The file.
@@ -64,6 +67,15 @@ pub enum OpenError {
         version: i64,
         /// The newest version of ours that is known.
         known: u32,
+    },
+    /// The file is release 7.2.3's, and as it was.
+    #[error("cannot take over database {path} of release 7.2.3, which is as it was")]
+    TakeOver {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TakeOverError,
     },
     /// The file is damaged and cannot be set aside.
     #[error("cannot set damaged database {path} aside; move it away")]
@@ -90,16 +102,17 @@ pub struct Opened {
 }
 
 impl Database {
-    /// Opens the database at `path`, or makes one. A file of another release is
-    /// left as it is. Blocks while it reads the whole file.
+    /// Opens the database at `path`, or makes one. That of release 7.2.3 becomes
+    /// ours by `take_over`; a file of another release is left as it is. Blocks
+    /// while it reads the whole file.
     ///
     /// # Errors
     ///
     /// When there is no usable database afterwards. A damaged file is none: it
     /// is set aside for a new one.
-    pub fn open(path: &Path) -> Result<Opened, OpenError> {
+    pub fn open(path: &Path, take_over: &[TakeOver]) -> Result<Opened, OpenError> {
         let mut aside = None;
-        let connection = match prepare(path)? {
+        let connection = match prepare(path, take_over)? {
             Some(connection) => connection,
             None => {
                 let moved = set_aside(path, OffsetDateTime::now_utc()).map_err(|source| {
@@ -110,7 +123,7 @@ impl Database {
                 })?;
                 error!(path = %path.display(), to = %moved.display(), "database set aside");
                 aside = Some(moved);
-                prepare(path)?.ok_or_else(|| OpenError::Open {
+                prepare(path, take_over)?.ok_or_else(|| OpenError::Open {
                     path: path.to_owned(),
                     source: damaged("a new database is damaged at once"),
                 })?
@@ -140,7 +153,7 @@ impl Database {
 }
 
 /// A connection that is ready for work; `None` if the file is damaged.
-fn prepare(path: &Path) -> Result<Option<Connection>, OpenError> {
+fn prepare(path: &Path, take_over: &[TakeOver]) -> Result<Option<Connection>, OpenError> {
     let created = create_if_absent(path).map_err(|source| OpenError::Create {
         path: path.to_owned(),
         source,
@@ -149,11 +162,11 @@ fn prepare(path: &Path) -> Result<Option<Connection>, OpenError> {
         match inspect::origin_of_file(path) {
             Ok(origin) if !usable(path, origin)? => return Ok(None),
             Ok(_) => {}
-            Err(error) => return none_if_damaged(path, error),
+            Err(error) => return none_if_damaged(path, error.into()),
         }
     }
 
-    connect(path).map_or_else(
+    connect(path, take_over).map_or_else(
         |error| none_if_damaged(path, error),
         |ready| Ok(Some(ready)),
     )
@@ -182,7 +195,7 @@ fn create_if_absent(path: &Path) -> io::Result<bool> {
 fn usable(path: &Path, origin: Origin) -> Result<bool, OpenError> {
     let known = schema::VERSION;
     match origin {
-        Origin::Empty => Ok(true),
+        Origin::Empty | Origin::Old(_) => Ok(true),
         Origin::Damaged => Ok(false),
         Origin::Ours(version) if version <= known.into() => Ok(true),
         Origin::Foreign(version) if version < schema::FIRST.into() => Err(OpenError::OldRelease {
@@ -197,7 +210,7 @@ fn usable(path: &Path, origin: Origin) -> Result<bool, OpenError> {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, take_over: &[TakeOver]) -> Result<Connection, TakeOverError> {
     let mut connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -211,6 +224,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    if let Origin::Old(_) = inspect::origin(&connection)? {
+        takeover::run(&mut connection, path, take_over)?;
+    }
     schema::bring_up(&mut connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
 
@@ -235,15 +251,16 @@ fn damaged(what: &str) -> rusqlite::Error {
     )
 }
 
-fn none_if_damaged(path: &Path, error: rusqlite::Error) -> Result<Option<Connection>, OpenError> {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            error!(path = %path.display(), %error, "database is damaged");
-            Ok(None)
-        }
-        _ => Err(OpenError::Open {
-            path: path.to_owned(),
-            source: error,
-        }),
+fn none_if_damaged(path: &Path, error: TakeOverError) -> Result<Option<Connection>, OpenError> {
+    let code = error.sqlite().and_then(rusqlite::Error::sqlite_error_code);
+    if let Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) = code {
+        error!(path = %path.display(), error = %Chain(&error), "database is damaged");
+        return Ok(None);
     }
+
+    let path = path.to_owned();
+    Err(match error {
+        TakeOverError::Tables(source) => OpenError::Open { path, source },
+        source => OpenError::TakeOver { path, source },
+    })
 }

@@ -60,7 +60,7 @@ impl Fixture {
     /// A database of ours with a value in it.
     async fn with_ours() -> Self {
         let fixture = Self::new();
-        let opened = Database::open(&fixture.path).unwrap();
+        let opened = Database::open(&fixture.path, &[]).unwrap();
         opened.database.set_value("cursor", "kept").await.unwrap();
         close(opened.database).await;
         fixture
@@ -95,7 +95,7 @@ async fn close(database: Database) {
 }
 
 async fn assert_set_aside(fixture: &Fixture, damaged: &[u8]) {
-    let opened = Database::open(&fixture.path).unwrap();
+    let opened = Database::open(&fixture.path, &[]).unwrap();
 
     let aside = opened.set_aside.expect("a damaged file is set aside");
     assert_eq!(fs::read(aside).unwrap(), damaged);
@@ -108,7 +108,7 @@ async fn new_database_is_durable_private_and_of_version_8() {
     use std::os::unix::fs::PermissionsExt;
     let fixture = Fixture::new();
 
-    let opened = Database::open(&fixture.path).unwrap();
+    let opened = Database::open(&fixture.path, &[]).unwrap();
 
     assert_eq!(opened.set_aside, None);
     let settings = opened
@@ -133,7 +133,7 @@ async fn new_database_is_durable_private_and_of_version_8() {
 async fn values_are_there_after_a_restart() {
     let fixture = Fixture::with_ours().await;
 
-    let opened = Database::open(&fixture.path).unwrap();
+    let opened = Database::open(&fixture.path, &[]).unwrap();
 
     assert_eq!(opened.set_aside, None);
     assert_eq!(
@@ -145,14 +145,14 @@ async fn values_are_there_after_a_restart() {
 #[tokio::test]
 async fn values_in_the_wal_of_a_killed_process_are_there() {
     let fixture = Fixture::new();
-    let opened = Database::open(&fixture.path).unwrap();
+    let opened = Database::open(&fixture.path, &[]).unwrap();
     opened.database.set_value("cursor", "kept").await.unwrap();
     let copy = Fixture::new();
     for suffix in ["", "-wal"] {
         fs::copy(beside(&fixture.path, suffix), beside(&copy.path, suffix)).unwrap();
     }
 
-    let reopened = Database::open(&copy.path).unwrap();
+    let reopened = Database::open(&copy.path, &[]).unwrap();
 
     assert_eq!(reopened.set_aside, None);
     assert_eq!(
@@ -167,7 +167,7 @@ async fn empty_file_counts_as_new() {
     fs::write(&fixture.path, "").unwrap();
     fs::write(beside(&fixture.path, "-wal"), "left over").unwrap();
 
-    let opened = Database::open(&fixture.path).unwrap();
+    let opened = Database::open(&fixture.path, &[]).unwrap();
 
     assert_eq!(opened.set_aside, None);
     opened.database.set_value("new", "works").await.unwrap();
@@ -182,7 +182,7 @@ async fn database_without_tables_counts_as_new() {
         .unwrap();
     drop(connection);
 
-    let opened = Database::open(&fixture.path).unwrap();
+    let opened = Database::open(&fixture.path, &[]).unwrap();
 
     assert_eq!(opened.set_aside, None);
     opened.database.set_value("new", "works").await.unwrap();
@@ -190,12 +190,12 @@ async fn database_without_tables_counts_as_new() {
 
 #[test]
 fn older_release_finds_its_file_untouched() {
-    for version in 0..=7 {
+    for version in 0..=5 {
         for keep_wal in [false, true] {
             let fixture = Fixture::with_old(version, keep_wal);
             let before = fixture.files();
 
-            let error = Database::open(&fixture.path).unwrap_err();
+            let error = Database::open(&fixture.path, &[]).unwrap_err();
 
             assert!(
                 matches!(error, OpenError::OldRelease { version: found, .. } if found == version),
@@ -214,7 +214,7 @@ fn tables_without_a_version_belong_to_an_older_release() {
     drop(connection);
     let before = fixture.files();
 
-    let error = Database::open(&fixture.path).unwrap_err();
+    let error = Database::open(&fixture.path, &[]).unwrap_err();
 
     assert!(
         matches!(error, OpenError::OldRelease { version: 0, .. }),
@@ -233,7 +233,7 @@ async fn newer_release_of_ours_finds_its_file_untouched() {
     drop(connection);
     let before = fixture.files();
 
-    let error = Database::open(&fixture.path).unwrap_err();
+    let error = Database::open(&fixture.path, &[]).unwrap_err();
 
     assert!(
         matches!(error, OpenError::OtherRelease { version: 99, .. }),
@@ -267,7 +267,7 @@ fn later_release_of_the_old_line_finds_its_file_untouched() {
     let fixture = Fixture::with_old(8, false);
     let before = fixture.files();
 
-    let error = Database::open(&fixture.path).unwrap_err();
+    let error = Database::open(&fixture.path, &[]).unwrap_err();
 
     assert!(
         matches!(error, OpenError::OtherRelease { version: 8, .. }),
@@ -318,7 +318,7 @@ async fn flipped_bits_lead_to_a_working_database() {
         flipped[position] ^= 1 << (position % 8);
         fs::write(&fixture.path, &flipped).unwrap();
 
-        match Database::open(&fixture.path) {
+        match Database::open(&fixture.path, &[]) {
             Ok(opened) => {
                 set_aside += usize::from(opened.set_aside.is_some());
                 opened.database.set_value("new", "works").await.unwrap();
@@ -345,7 +345,7 @@ fn directory_in_place_of_the_file_is_an_error() {
     let fixture = Fixture::new();
     fs::create_dir(&fixture.path).unwrap();
 
-    let error = Database::open(&fixture.path).unwrap_err();
+    let error = Database::open(&fixture.path, &[]).unwrap_err();
 
     assert!(matches!(error, OpenError::Create { .. }), "{error}");
     assert!(fixture.path.is_dir());
@@ -353,7 +353,7 @@ fn directory_in_place_of_the_file_is_an_error() {
 
 #[test]
 fn missing_directory_is_an_error() {
-    let error = Database::open(Path::new("/proc/none/sm.db")).unwrap_err();
+    let error = Database::open(Path::new("/proc/none/sm.db"), &[]).unwrap_err();
 
     assert!(matches!(error, OpenError::Create { .. }), "{error}");
 }
@@ -379,9 +379,9 @@ async fn full_disk_is_an_error_that_passes() {
     let filler = disk.join("filler");
     fs::write(&filler, vec![0; 112 << 10]).unwrap();
 
-    let error = Database::open(&fixture.path).unwrap_err();
+    let error = Database::open(&fixture.path, &[]).unwrap_err();
     fs::remove_file(filler).unwrap();
-    let opened = Database::open(&fixture.path);
+    let opened = Database::open(&fixture.path, &[]);
 
     assert!(matches!(error, OpenError::Open { .. }), "{error}");
     assert_eq!(opened.unwrap().set_aside, None);

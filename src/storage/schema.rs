@@ -1,6 +1,7 @@
 //! The schema and its versions.
 //!
-//! Versions 0 to 7 belong to release 7.2.3. A step is one transaction with the
+//! Versions 0 to 7 belong to release 7.2.3; `takeover` makes ours of the newest
+//! two. A step is one transaction with the
 //! change of the version, so a power cut leaves the old or the new schema.
 
 use rusqlite::{Connection, Transaction};
@@ -20,7 +21,7 @@ type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 const STEPS: [Step; (VERSION - FIRST) as usize] = [];
 
 /// Creates the tables of version 8.
-const CREATE: &str = "
+pub(super) const CREATE: &str = "
 CREATE TABLE config (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -85,8 +86,10 @@ fn advance(connection: &mut Connection, steps: &[Step]) -> rusqlite::Result<()> 
             })?;
             FIRST.into()
         }
-        // Ruled out when the file was looked at.
-        Origin::Foreign(_) | Origin::Damaged => return Err(rusqlite::Error::InvalidQuery),
+        // Ruled out when the file was looked at, or made ours before.
+        Origin::Old(_) | Origin::Foreign(_) | Origin::Damaged => {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
     };
 
     for (version, step) in (FIRST + 1..)

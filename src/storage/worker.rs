@@ -84,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn thousand_parallel_calls_all_take_effect() {
         let directory = tempfile::tempdir().unwrap();
-        let opened = Database::open(&directory.path().join("sm.db")).unwrap();
+        let opened = Database::open(&directory.path().join("sm.db"), &[]).unwrap();
         let database = opened.database;
         let add = |database: Database| async move {
             database

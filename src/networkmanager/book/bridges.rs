@@ -80,9 +80,8 @@ impl Book {
 
         if self.is_deserted(id) {
             // Ports are instances that run and are not yet taken over.
-            let kept = link.is_some_and(|link| {
-                link.alias != names::network_alias(id) || existing.has_ports(link.index)
-            });
+            let kept = link
+                .is_some_and(|link| !network.wanted.owns(link) || existing.has_ports(link.index));
             return if kept {
                 Vec::new()
             } else {
@@ -101,7 +100,9 @@ impl Book {
                 bridge: bridge.clone(),
                 network: id.clone(),
             }),
-            Some(link) if !link.up || !link.forwarding => {
+            Some(link)
+                if !link.up || !link.forwarding || link.alias != names::network_alias(id) =>
+            {
                 operations.push(Operation::RepairBridge {
                     bridge: bridge.clone(),
                     network: id.clone(),

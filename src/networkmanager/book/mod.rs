@@ -8,6 +8,8 @@ mod bridges;
 #[cfg(test)]
 mod fake_kernel;
 #[cfg(test)]
+mod inherited_tests;
+#[cfg(test)]
 mod property_tests;
 #[cfg(test)]
 mod retry_tests;
@@ -103,10 +105,12 @@ impl Book {
         let network = &plan.network;
         if outcome.is_ok() && plan.deletes() {
             self.networks.remove(network);
-        } else if let Some(network) = self.networks.get_mut(network)
-            && let Err(fault) = outcome
-        {
-            network.fault = Some(fault);
+        } else if let Some(network) = self.networks.get_mut(network) {
+            match outcome {
+                // Its bridge has our alias now.
+                Ok(()) => network.wanted.inherited = false,
+                Err(fault) => network.fault = Some(fault),
+            }
         }
     }
 

@@ -50,6 +50,7 @@ impl Book {
                         wanted: Stored {
                             bridge: String::new(),
                             removed: false,
+                            inherited: false,
                             parameters,
                         },
                         position: None,
@@ -113,22 +114,23 @@ impl Book {
         let ids: Vec<NetworkId> = self.networks.keys().cloned().collect();
         for id in ids {
             let alias = names::network_alias(&id);
+            let wanted = &self.networks[&id].wanted;
             let in_use = |name: &str| {
                 existing
                     .links
                     .get(name)
-                    .is_some_and(|link| link.alias != alias)
+                    .is_some_and(|link| !(name == wanted.bridge && wanted.owns(link)))
                     || self
                         .networks
                         .iter()
                         .any(|(other, network)| *other != id && network.wanted.bridge == name)
             };
 
-            let current = &self.networks[&id].wanted.bridge;
+            let current = &wanted.bridge;
             let ours = existing
                 .links
                 .get(current)
-                .is_some_and(|link| link.alias == alias);
+                .is_some_and(|link| wanted.owns(link));
             let name = match existing.bridge_with_alias(&alias) {
                 Some((name, _)) if !ours => name.to_owned(),
                 None if current.is_empty() || in_use(current) => names::bridge(&id, in_use),
