@@ -35,6 +35,7 @@ mod store;
 mod sums;
 mod tree;
 mod unpack;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -45,3 +46,4 @@ pub use package::PackageError;
 pub use record::RecordError;
 pub use source::UrlError;
 pub use unpack::UnpackError;
+pub use verify::{CheckSettings, Differences};

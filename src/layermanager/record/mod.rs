@@ -28,7 +28,7 @@ use aos_package::Short;
 pub(super) use format::{Entry, Kind};
 pub(super) use hash::{ContentHasher, Hashes, hash_content};
 pub(super) use read::Record;
-pub(super) use write::{write, write_by_reading};
+pub(super) use write::{Walk, write, write_by_reading};
 
 /// What the name of a record has more than its directory's.
 pub(super) const SUFFIX: &str = ".files";

@@ -56,7 +56,8 @@ pub(in crate::layermanager) fn write_by_reading(
 }
 
 /// Hashes the file of this name in a directory. `None`: not known.
-type HashFile<'a> = dyn FnMut(&OwnedFd, &OsStr, &FileStat) -> io::Result<Option<u128>> + 'a;
+pub(in crate::layermanager) type HashFile<'a> =
+    dyn FnMut(&OwnedFd, &OsStr, &FileStat) -> io::Result<Option<u128>> + 'a;
 
 fn record(
     roots: &[(&str, &Path)],
@@ -124,8 +125,9 @@ impl Lines {
 }
 
 /// The directories that the walk is in, the root first.
-struct Walk {
-    root: Entry,
+pub(in crate::layermanager) struct Walk {
+    /// The root itself.
+    pub(in crate::layermanager) root: Entry,
     inside: Vec<Inside>,
 }
 
@@ -158,7 +160,8 @@ impl Inside {
 }
 
 impl Walk {
-    fn new(name: &str, root: &Path) -> io::Result<Self> {
+    /// Walks over `root`, which is called `name` in the item's directory.
+    pub(in crate::layermanager) fn new(name: &str, root: &Path) -> io::Result<Self> {
         let directory = open(root, directory_flags(), Mode::empty())?;
         let stat = fstat(&directory)?;
         let inside = Inside::new(format::root(name), directory)?;
@@ -173,8 +176,9 @@ impl Walk {
         })
     }
 
-    /// The next one below the root, which is at `at`.
-    fn next(
+    /// The next one below the root, which is at `at`. After an error the walk
+    /// goes on behind what cannot be read.
+    pub(in crate::layermanager) fn next(
         &mut self,
         at: &Path,
         hash_file: &mut HashFile<'_>,
