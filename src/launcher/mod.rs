@@ -37,4 +37,4 @@ pub use host::{
     Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
 };
 pub use linux::{LinuxHost, LinuxSettings};
-pub use task::{Launcher, LauncherError, LauncherTask};
+pub use task::{Launcher, LauncherEnds, LauncherError, LauncherTask};

@@ -39,7 +39,10 @@ pub(super) struct LauncherState {
     list: DesiredState,
     content: ContentBook,
     installs: Installs,
-    /// What is in use has been told since it last changed for good.
+    /// The content manager is being told what is in use. One at a time, or the
+    /// older word might be the last.
+    retaining: Option<Ticket>,
+    /// It has been told since that last changed for good.
     retained: bool,
     pub(super) wanted: Vec<Wanted>,
     pub(super) slots: BTreeMap<InstanceId, Slot>,
@@ -112,7 +115,7 @@ impl LauncherState {
                 self.content.layer_done(ticket, &digest, outcome);
                 Vec::new()
             }
-            Event::Retained { ticket } => self.released(ticket),
+            Event::Retained { ticket } => self.told_in_use(ticket),
             Event::Prepared {
                 ticket,
                 id,
@@ -241,7 +244,7 @@ impl LauncherState {
                 self.settled = true;
                 info!(generation = self.generation, "desired state has settled");
             }
-            if !self.retained {
+            if !self.retained && self.retaining.is_none() {
                 self.retained = true;
                 actions.push(self.retain());
             }
