@@ -23,7 +23,7 @@ use crate::cmclient::{CmClient, CmInputs, CmSettings};
 use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::iamclient::{Iam, IamSettings};
-use crate::launcher::{Launcher, LauncherTask, LinuxHost, LinuxSettings};
+use crate::launcher::{Launcher, LauncherEnds, LauncherTask, LinuxHost, LinuxSettings};
 use crate::layermanager::{Content, ContentSettings};
 use crate::model::{Alert, AlertKind, Report};
 use crate::networkmanager::{NetworkSettings, Networks};
@@ -114,10 +114,17 @@ impl Unit {
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
         let content = Content::start(content_settings(config), database.clone()).await?;
 
+        let damage = content.damage();
         let (host, units) =
             LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
+        let ends = LauncherEnds {
+            units,
+            damage,
+            reports: reports.clone(),
+            update_policy: config.update_policy,
+        };
         let (launcher, launcher_task) =
-            LauncherTask::start(Arc::new(host), database.clone(), units).await?;
+            LauncherTask::start(Arc::new(host), database.clone(), ends).await?;
         tasks.spawn(named("launcher", launcher_task.run()));
 
         let inputs = CmInputs {

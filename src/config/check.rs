@@ -12,7 +12,7 @@ use super::file::Node;
 use super::section::{Findings, Section};
 use super::settings::{
     AlertRules, Config, DiskRule, HostEntry, JournalAlerts, Logging, Migration, Monitoring,
-    PartitionConfig, RuleConfig,
+    PartitionConfig, RuleConfig, UpdatePolicy,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,6 +33,7 @@ const MIGRATION_PATH: &str = "/usr/share/aos/servicemanager/migration";
 
 const PATH: &str = "a path";
 const HOST_AND_PORT: &str = "host:port";
+const UPDATE_POLICIES: &str = "keepOld or replace";
 
 impl Config {
     /// Reads a configuration file.
@@ -101,6 +102,7 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
     let runner_features = root.texts("runnerFeatures", "a text", Some);
     let service_ttl = days(root, "serviceTtlDays");
     let layer_ttl = days(root, "layerTtlDays");
+    let update_policy = root.parsed("updatePolicy", UPDATE_POLICIES, update_policy);
     let service_health_check_timeout = root.duration("serviceHealthCheckTimeout", Duration::ZERO);
     let monitoring = in_object(root, "monitoring", |section| monitoring(section, base));
     let logging = in_object(root, "logging", logging);
@@ -131,6 +133,7 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
         unit_config_file,
         service_ttl,
         layer_ttl,
+        update_policy: update_policy.unwrap_or_default(),
         service_health_check_timeout: service_health_check_timeout
             .unwrap_or(SERVICE_HEALTH_CHECK_TIMEOUT),
         monitoring,
@@ -323,6 +326,14 @@ fn name(section: &mut Section<'_>, key: &str) -> Option<String> {
 fn days(section: &mut Section<'_>, key: &str) -> Duration {
     let days: u32 = section.small(key, u32::MAX.into()).unwrap_or(TTL_DAYS);
     DAY * days
+}
+
+fn update_policy(text: String) -> Option<UpdatePolicy> {
+    match text.as_str() {
+        "keepOld" => Some(UpdatePolicy::KeepOld),
+        "replace" => Some(UpdatePolicy::Replace),
+        _ => None,
+    }
 }
 
 fn url(section: &mut Section<'_>, key: &str) -> Option<String> {

@@ -96,6 +96,10 @@ fn wrong_value_of_a_simple_key_is_named_with_what_is_allowed() {
             r#"serviceTtlDays is "30", must be a whole number from 0 to 4294967295"#,
         ),
         (
+            json!({"updatePolicy": "keepold"}),
+            r#"updatePolicy is "keepold", must be keepOld or replace"#,
+        ),
+        (
             json!({"serviceHealthCheckTimeout": "soon"}),
             r#"serviceHealthCheckTimeout is "soon", must be a duration such as "10s", "1m30s" or "PT1M30S""#,
         ),

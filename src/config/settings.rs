@@ -45,6 +45,8 @@ pub struct Config {
     pub service_ttl: Duration,
     /// How long a layer is kept that no service needs.
     pub layer_ttl: Duration,
+    /// What becomes of the old version of a service while a new one is installed.
+    pub update_policy: UpdatePolicy,
     /// Accepted for compatibility; release 7.2.3 does not use it either.
     pub service_health_check_timeout: Duration,
     /// What is measured, and when it is alerted.
@@ -59,6 +61,18 @@ pub struct Config {
     pub hosts: Vec<HostEntry>,
     /// Accepted for compatibility: migrations are part of the program.
     pub migration: Migration,
+}
+
+/// What becomes of the old version of a service while a new one is installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpdatePolicy {
+    /// `keepOld`: it runs until the new one is there, and on if that fails. Needs
+    /// room for both.
+    #[default]
+    KeepOld,
+    /// `replace`: its instances stop and its content may go first, as in release
+    /// 7.2.3. If the new one fails, nothing runs.
+    Replace,
 }
 
 /// What is measured.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::check::check;
 use super::file::Node;
-use super::{Config, HostEntry, PartitionConfig, Problems, RuleConfig, Warning};
+use super::{Config, HostEntry, PartitionConfig, Problems, RuleConfig, UpdatePolicy, Warning};
 
 pub(super) fn checked(text: &str) -> Result<(Config, Vec<Warning>), Problems> {
     check(Node::parse(text).unwrap(), Path::new("/base"))
@@ -73,6 +73,7 @@ fn absent_keys_have_their_defaults() {
     assert_eq!(config.runner_features, [""; 0]);
     assert_eq!(config.service_ttl, Duration::from_hours(30 * 24));
     assert_eq!(config.layer_ttl, Duration::from_hours(30 * 24));
+    assert_eq!(config.update_policy, UpdatePolicy::KeepOld);
     assert_eq!(config.service_health_check_timeout, Duration::from_secs(35));
     assert_eq!(config.monitoring.send_period, Duration::from_mins(1));
     assert_eq!(config.monitoring.poll_period, Duration::from_secs(10));
@@ -116,7 +117,7 @@ fn each_simple_key_is_taken_over() {
         "servicesDir": "/sv", "layersDir": "/l", "downloadDir": "/d", "extractDir": "/e",
         "servicesPartLimit": 50, "layersPartLimit": 100, "remoteNode": true,
         "runnerFeatures": ["crun", "runx"], "unitConfigFile": "unit.cfg", "serviceTtlDays": 10,
-        "layerTtlDays": 0, "serviceHealthCheckTimeout": "PT10S",
+        "layerTtlDays": 0, "serviceHealthCheckTimeout": "PT10S", "updatePolicy": "replace",
     }));
 
     assert_eq!(config.cert_storage, "sm");
@@ -139,6 +140,7 @@ fn each_simple_key_is_taken_over() {
     assert_eq!(config.unit_config_file, Path::new("/base/unit.cfg"));
     assert_eq!(config.service_ttl, Duration::from_hours(240));
     assert_eq!(config.layer_ttl, Duration::ZERO);
+    assert_eq!(config.update_policy, UpdatePolicy::Replace);
     assert_eq!(config.service_health_check_timeout, Duration::from_secs(10));
 }
 

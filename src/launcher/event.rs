@@ -4,32 +4,55 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::{Blueprint, Resource, Target, UnitChange};
-use crate::model::{ErrorInfo, InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey};
+use crate::model::{
+    Damage, ErrorInfo, InUse, InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey,
+};
 
 /// Outcome of an action, as CM would be told.
 pub(super) type Outcome<T> = Result<T, ErrorInfo>;
+
+/// Tells what an outcome is the outcome of: no two questions have the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+impl Ticket {
+    /// One that was never given out, if `self` was the last.
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// Something happened.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// A service of the list is installed, and needs these layers.
     ServiceInstalled {
-        generation: u64,
+        ticket: Ticket,
         key: ServiceKey,
         outcome: Outcome<Vec<String>>,
     },
     /// A layer of the list is installed.
     LayerInstalled {
-        generation: u64,
+        ticket: Ticket,
         digest: String,
         outcome: Outcome<()>,
     },
+    /// What is not in use may go from now on.
+    Retained { ticket: Ticket },
     /// The plan of an instance is made.
     Prepared {
-        generation: u64,
+        ticket: Ticket,
         id: InstanceId,
         outcome: Outcome<Arc<Blueprint>>,
     },
+    /// The content that an instance is to be started on was looked at.
+    Proven {
+        ticket: Ticket,
+        id: InstanceId,
+        outcome: Outcome<()>,
+    },
+    /// Installed content is damaged.
+    Damaged(Damage),
     /// The step of an instance is done.
     StepDone {
         id: InstanceId,
@@ -47,23 +70,32 @@ pub(super) enum Action {
     /// Stop installing what the newest list does not name.
     CancelInstalls,
     InstallService {
-        generation: u64,
+        ticket: Ticket,
         service: ServiceInfo,
     },
     InstallLayer {
-        generation: u64,
+        ticket: Ticket,
         layer: LayerInfo,
     },
     /// Tell the content manager what is in use.
     Retain {
-        services: Vec<ServiceKey>,
-        layers: Vec<String>,
+        ticket: Ticket,
+        in_use: InUse,
     },
     Prepare {
-        generation: u64,
+        ticket: Ticket,
         id: InstanceId,
         info: InstanceInfo,
         service: ServiceKey,
+    },
+    /// Look whether the content of the blueprint is what was installed.
+    Prove {
+        ticket: Ticket,
+        blueprint: Arc<Blueprint>,
+    },
+    /// Let CM know.
+    Alert {
+        message: String,
     },
     Acquire {
         blueprint: Arc<Blueprint>,

@@ -4,8 +4,9 @@
 //! instance. A panic of one is passed on to the loop.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
@@ -13,7 +14,7 @@ use tracing::{error, warn};
 use super::event::{Action, Event, Outcome};
 use super::host::{Blueprint, Host, HostError, Resource};
 use super::store::{Held, Store};
-use crate::model::{Chain, ErrorInfo};
+use crate::model::{Alert, AlertKind, Chain, ErrorInfo, Report};
 
 /// Runtimes that may start containers at the same time, and as many that may
 /// stop them. Each is some processes of 10 MB and more.
@@ -22,6 +23,9 @@ const RUNTIMES: usize = 16;
 /// Roots that may be mounted at the same time. Each is a thread that blocks, and
 /// some open files.
 const MOUNTS: usize = 8;
+
+/// Who raises our alerts.
+const COMPONENT: &str = "aos-servicemanager";
 
 /// Work is begun without a bound where it only waits. What costs memory and
 /// processors has a bound here; the time for it counts from its turn on.
@@ -67,10 +71,11 @@ pub(super) struct Executor<H> {
     bounds: Arc<Bounds>,
     work: JoinSet<Option<Event>>,
     installs: Vec<AbortHandle>,
+    reports: mpsc::Sender<Report>,
 }
 
 impl<H: Host> Executor<H> {
-    pub(super) fn new(host: Arc<H>, store: Store) -> Self {
+    pub(super) fn new(host: Arc<H>, store: Store, reports: mpsc::Sender<Report>) -> Self {
         Self {
             host,
             store,
@@ -81,6 +86,7 @@ impl<H: Host> Executor<H> {
             }),
             work: JoinSet::new(),
             installs: Vec::new(),
+            reports,
         }
     }
 
@@ -95,29 +101,44 @@ impl<H: Host> Executor<H> {
                     install.abort();
                 }
             }
-            Action::InstallService { generation, service } => {
+            Action::InstallService { ticket, service } => {
                 let install = self.work.spawn(async move {
                     let outcome = outcome(host.install_service(&service).await);
-                    Some(Event::ServiceInstalled { generation, key: service.key(), outcome })
+                    Some(Event::ServiceInstalled { ticket, key: service.key(), outcome })
                 });
                 self.installs.push(install);
             }
-            Action::InstallLayer { generation, layer } => {
+            Action::InstallLayer { ticket, layer } => {
                 let install = self.work.spawn(async move {
                     let outcome = outcome(host.install_layer(&layer).await);
-                    Some(Event::LayerInstalled { generation, digest: layer.digest, outcome })
+                    Some(Event::LayerInstalled { ticket, digest: layer.digest, outcome })
                 });
                 self.installs.push(install);
             }
-            Action::Retain { services, layers } => self.spawn(async move {
-                if let Err(error) = host.retain(services, layers).await {
+            Action::Retain { ticket, in_use } => self.spawn(async move {
+                if let Err(error) = host.retain(in_use).await {
                     warn!(error = %Chain(&error), "cannot note which content is in use");
                 }
-                None
+                Some(Event::Retained { ticket })
             }),
-            Action::Prepare { generation, id, info, service } => self.spawn(async move {
+            Action::Prove { ticket, blueprint } => self.spawn(async move {
+                let outcome = outcome(host.prove(&blueprint).await);
+                Some(Event::Proven { ticket, id: blueprint.id, outcome })
+            }),
+            Action::Alert { message } => {
+                let reports = self.reports.clone();
+                self.spawn(async move {
+                    let kind = AlertKind::Core { component: COMPONENT.to_owned(), message };
+                    let alert = Alert { timestamp: SystemTime::now(), kind };
+                    if reports.send(Report::Alert(alert)).await.is_err() {
+                        warn!("an alert is lost: nobody takes reports any more");
+                    }
+                    None
+                });
+            }
+            Action::Prepare { ticket, id, info, service } => self.spawn(async move {
                 let outcome = outcome(host.prepare(id, &info, &service).await).map(Arc::new);
-                Some(Event::Prepared { generation, id, outcome })
+                Some(Event::Prepared { ticket, id, outcome })
             }),
             Action::Acquire { blueprint, resource } => self.spawn(async move {
                 let _turn = bounds.to_acquire(resource).await;

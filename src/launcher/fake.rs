@@ -1,6 +1,7 @@
 //! A machine for tests: it keeps a book of what is held, and refuses on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use tokio::sync::{mpsc, watch};
 use super::host::{
     Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
 };
-use crate::model::{InstanceId, InstanceInfo, LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
+use crate::model::{
+    ContentItem, Damage, InUse, InstanceId, InstanceInfo, LayerInfo, ServiceContent, ServiceInfo,
+    ServiceKey,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -17,6 +21,10 @@ pub(super) struct Book {
     pub(super) held: BTreeSet<(InstanceId, Resource)>,
     /// What was started with which version, most recent last.
     pub(super) starts: Vec<(String, u64)>,
+    /// Whose unit was started last as which instance.
+    pub(super) idents: BTreeMap<String, InstanceId>,
+    /// Whose unit was stopped, most recent last.
+    pub(super) stops: Vec<InstanceId>,
     /// Acquisitions that are refused, by service.
     pub(super) refuse: BTreeSet<(String, Resource)>,
     /// Releases that are refused so many times more.
@@ -26,7 +34,13 @@ pub(super) struct Book {
     /// Layers that services need.
     pub(super) needs: BTreeMap<String, Vec<String>>,
     /// What the content manager was told is in use.
-    pub(super) retained: Vec<ServiceKey>,
+    pub(super) retained: InUse,
+    /// What became of content and instances, in order.
+    pub(super) history: Vec<String>,
+    /// How often an item was found damaged, installed anew, and so moved.
+    moved: BTreeMap<ContentItem, u32>,
+    /// Items that are found damaged when they are looked at, so many times more.
+    pub(super) rotten: BTreeMap<ContentItem, u32>,
     /// Things that went wrong in the test's own terms.
     pub(super) violations: Vec<String>,
 }
@@ -39,40 +53,67 @@ pub(super) struct FakeHost {
     /// acquisitions for those whose id starts with `stuck`.
     slow: watch::Sender<bool>,
     units: mpsc::Sender<UnitChange>,
+    damage: mpsc::Sender<Damage>,
+}
+
+/// What the machine says to one service manager.
+pub(super) struct Words {
+    pub(super) units: mpsc::Receiver<UnitChange>,
+    pub(super) damage: mpsc::Receiver<Damage>,
 }
 
 impl FakeHost {
-    pub(super) fn new() -> (Self, mpsc::Receiver<UnitChange>) {
-        let (units, changes) = mpsc::channel(64);
-        (
-            Self {
-                book: Arc::default(),
-                slow: watch::Sender::new(false),
-                units,
-            },
-            changes,
-        )
+    pub(super) fn new() -> (Self, Words) {
+        Self::with(Arc::default(), watch::Sender::new(false))
     }
 
     /// The same machine for a service manager that starts again.
-    pub(super) fn restarted(&self) -> (Self, mpsc::Receiver<UnitChange>) {
-        let (units, changes) = mpsc::channel(64);
-        (
-            Self {
-                book: self.book.clone(),
-                slow: self.slow.clone(),
-                units,
-            },
-            changes,
-        )
+    pub(super) fn restarted(&self) -> (Self, Words) {
+        Self::with(self.book.clone(), self.slow.clone())
+    }
+
+    fn with(book: Arc<Mutex<Book>>, slow: watch::Sender<bool>) -> (Self, Words) {
+        let (units, unit_changes) = mpsc::channel(64);
+        let (damage, found) = mpsc::channel(64);
+        let host = Self {
+            book,
+            slow,
+            units,
+            damage,
+        };
+        let words = Words {
+            units: unit_changes,
+            damage: found,
+        };
+        (host, words)
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
     }
 
+    pub(super) fn hold_what_is_slow(&self) {
+        self.slow.send_replace(false);
+    }
+
     pub(super) fn finish_what_is_slow(&self) {
         self.slow.send_replace(true);
+    }
+
+    /// The content manager finds the item damaged.
+    pub(super) async fn content_is_damaged(&self, item: &ContentItem) {
+        let damage = {
+            let mut book = self.book();
+            book.history.push(format!("{item} is damaged"));
+            let directory = book.directory(item);
+            *book.moved.entry(item.clone()).or_default() += 1;
+            Damage {
+                item: item.clone(),
+                directory,
+                reason: "bin/app has other content".into(),
+            }
+        };
+        self.damage.send(damage).await.unwrap();
     }
 
     pub(super) async fn systemd_says(&self, id: InstanceId, event: UnitEvent) {
@@ -82,6 +123,23 @@ impl FakeHost {
     /// Ids that hold anything.
     pub(super) fn instances(&self) -> BTreeSet<InstanceId> {
         self.book().held.iter().map(|(id, _)| *id).collect()
+    }
+}
+
+impl Book {
+    fn directory(&self, item: &ContentItem) -> PathBuf {
+        let moved = self.moved.get(item).copied().unwrap_or_default();
+        PathBuf::from(format!("/content/{item}/{moved}"))
+    }
+
+    /// Roots of the service and of its layers.
+    fn roots(&self, service: &ServiceKey) -> (PathBuf, Vec<PathBuf>, Vec<String>) {
+        let root = self.directory(&ContentItem::Service(service.clone()));
+        let digests = self.needs.get(service.id.as_str());
+        let digests = digests.cloned().unwrap_or_default();
+        let layers = digests.iter().cloned().map(ContentItem::Layer);
+        let layers = layers.map(|layer| self.directory(&layer)).collect();
+        (root.join("rootfs"), layers, digests)
     }
 }
 
@@ -97,6 +155,15 @@ impl FakeHost {
                 .push(format!("{resource:?} taken twice for {}", blueprint.id));
         }
         if resource == Resource::Unit {
+            let (root, layers, _) = book.roots(&blueprint.service.key);
+            if (&root, &layers) != (&blueprint.service.root, &blueprint.service.layers) {
+                book.violations
+                    .push(format!("{} started on damaged content", blueprint.id));
+            }
+            book.history
+                .push(format!("start {}", blueprint.service.key));
+            book.idents
+                .insert(blueprint.info.ident.to_string(), blueprint.id);
             book.starts.push((
                 blueprint.info.ident.to_string(),
                 blueprint.service.key.version,
@@ -104,6 +171,11 @@ impl FakeHost {
         }
         Ok(())
     }
+}
+
+fn service_of(target: &Target) -> &str {
+    let ident = target.ident.as_ref();
+    ident.map_or("?", |ident| ident.service_id.as_str())
 }
 
 fn refused(what: &str) -> HostError {
@@ -115,7 +187,8 @@ impl Host for FakeHost {
         if service.id.as_str().starts_with("slow") {
             drop(self.slow.subscribe().wait_for(|done| *done).await);
         }
-        let book = self.book();
+        let mut book = self.book();
+        book.history.push(format!("install {}", service.key()));
         if book.broken.contains(&service.key().to_string()) {
             return Err(refused(&service.key().to_string()));
         }
@@ -127,14 +200,37 @@ impl Host for FakeHost {
     }
 
     async fn install_layer(&self, layer: &LayerInfo) -> Result<(), HostError> {
-        if self.book().broken.contains(&layer.digest) {
+        let mut book = self.book();
+        book.history.push(format!("install {}", layer.digest));
+        if book.broken.contains(&layer.digest) {
             return Err(refused(&layer.digest));
         }
         Ok(())
     }
 
-    async fn retain(&self, services: Vec<ServiceKey>, _: Vec<String>) -> Result<(), HostError> {
-        self.book().retained = services;
+    async fn retain(&self, in_use: InUse) -> Result<(), HostError> {
+        self.book().retained = in_use;
+        Ok(())
+    }
+
+    async fn prove(&self, blueprint: &Blueprint) -> Result<(), HostError> {
+        let content = &blueprint.service;
+        let layers = content.layer_digests.iter().cloned();
+        let service = ContentItem::Service(content.key.clone());
+        for item in std::iter::once(service).chain(layers.map(ContentItem::Layer)) {
+            let is_rotten = {
+                let mut book = self.book();
+                book.history.push(format!("prove {item}"));
+                let times = book.rotten.entry(item.clone()).or_default();
+                let is_rotten = *times > 0;
+                *times = times.saturating_sub(1);
+                is_rotten
+            };
+            if is_rotten {
+                self.content_is_damaged(&item).await;
+                return Err(refused(&format!("damaged {item}")));
+            }
+        }
         Ok(())
     }
 
@@ -148,23 +244,24 @@ impl Host for FakeHost {
             priority: 0,
             ..info.clone()
         };
+        let (root, layers, layer_digests) = self.book().roots(service);
         Ok(Blueprint {
             id,
             info: info.clone(),
+            fingerprint: format!("{inputs:?} {service} {root:?} {layers:?}"),
             service: Arc::new(ServiceContent {
                 key: service.clone(),
                 provider_id: "provider".into(),
                 gid: 1000,
                 manifest_digest: service.to_string(),
-                root: "/".into(),
-                layers: Vec::new(),
-                layer_digests: Vec::new(),
+                root,
+                layers,
+                layer_digests,
                 image: aos_package::ImageConfig::default(),
                 config: aos_package::ServiceConfig::default(),
             }),
             start_window: Duration::from_millis(1200),
             start_burst: 3,
-            fingerprint: format!("{inputs:?} {service}"),
         })
     }
 
@@ -192,7 +289,10 @@ impl Host for FakeHost {
             book.refuse_releases -= 1;
             return Err(refused(&format!("release of {resource:?}")));
         }
-        book.held.remove(&(target.id, resource));
+        if book.held.remove(&(target.id, resource)) && resource == Resource::Unit {
+            book.history.push(format!("stop {}", service_of(target)));
+            book.stops.push(target.id);
+        }
         Ok(())
     }
 

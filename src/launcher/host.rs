@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Chain, ErrorInfo, InstanceId, InstanceIdent, InstanceInfo, LayerInfo, ServiceContent,
+    Chain, ErrorInfo, InUse, InstanceId, InstanceIdent, InstanceInfo, LayerInfo, ServiceContent,
     ServiceInfo, ServiceKey,
 };
 
@@ -209,21 +209,22 @@ pub trait Host: Send + Sync + 'static {
         layer: &LayerInfo,
     ) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Says which services and layers are in use. Others may go when their time
-    /// has run out.
-    fn retain(
-        &self,
-        services: Vec<ServiceKey>,
-        layers: Vec<String>,
-    ) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// Says what is in use. All else may go when its time has run out, or when
+    /// its room is needed.
+    fn retain(&self, in_use: InUse) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Reads the content of the service and makes a plan for the instance.
+    /// Reads what describes the service and makes a plan for the instance. Costs
+    /// the same whatever the size of the service.
     fn prepare(
         &self,
         id: InstanceId,
         info: &InstanceInfo,
         service: &ServiceKey,
     ) -> impl Future<Output = Result<Blueprint, HostError>> + Send;
+
+    /// Makes sure that the content of the blueprint is what was installed, before
+    /// an instance is started on it.
+    fn prove(&self, blueprint: &Blueprint) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Takes one resource. On an error nothing of it is left.
     fn acquire(

@@ -39,4 +39,4 @@ pub use host::{
 };
 pub use linux::{LinuxHost, LinuxSettings};
 pub use takeover::take_over;
-pub use task::{Launcher, LauncherError, LauncherTask};
+pub use task::{Launcher, LauncherEnds, LauncherError, LauncherTask};

@@ -51,7 +51,8 @@ fn newest_version(list: &DesiredState, ident: &InstanceIdent) -> Option<ServiceK
         .map(|service| service.key())
 }
 
-fn refusal(ident: &InstanceIdent, service: Option<&ServiceKey>) -> Option<String> {
+/// Why an instance cannot be had at all, whatever its content.
+pub(super) fn refusal(ident: &InstanceIdent, service: Option<&ServiceKey>) -> Option<String> {
     if ident.index < 0 {
         return Some(format!("instance index {} is negative", ident.index));
     }
@@ -70,11 +71,13 @@ fn refusal(ident: &InstanceIdent, service: Option<&ServiceKey>) -> Option<String
 /// nothing stands in the way of.
 pub(super) fn turn(wanted: &[Wanted], slots: &BTreeMap<InstanceId, Slot>) -> Vec<InstanceId> {
     let starting = |wanted: &&Wanted| match wanted.progress {
-        Progress::Content | Progress::Preparing | Progress::Ready(_) => true,
+        Progress::Content | Progress::Preparing(_) | Progress::Proving(..) | Progress::Ready(_) => {
+            true
+        }
         Progress::Started => slots
             .get(&wanted.id)
             .is_some_and(|slot| slot.phase() == Phase::Acquiring),
-        Progress::Failed(_) => false,
+        Progress::Failed(_) | Progress::Damaged(_) => false,
     };
     let Some(priority) = wanted
         .iter()

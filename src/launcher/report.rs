@@ -16,13 +16,15 @@ pub(super) fn report(wanted: &Wanted, slot: Option<&Slot>) -> InstanceReport {
     let running = slot.filter(|slot| slot.phase() == Phase::Running);
 
     let desired = match &wanted.progress {
-        Progress::Failed(error) => RunState::Failed(error.clone()),
+        Progress::Failed(error) | Progress::Damaged(error) => RunState::Failed(error.clone()),
         Progress::Started => running.map_or_else(being_started, run_state),
-        Progress::Content | Progress::Preparing | Progress::Ready(_) => being_started(),
+        Progress::Content | Progress::Preparing(_) | Progress::Proving(..) | Progress::Ready(_) => {
+            being_started()
+        }
     };
     // What still runs although its successor failed is the old version.
     let kept = match (&wanted.progress, running) {
-        (Progress::Failed(_), Some(slot)) => slot
+        (Progress::Failed(_) | Progress::Damaged(_), Some(slot)) => slot
             .blueprint()
             .map(|blueprint| status(blueprint.service.key.version, run_state(slot))),
         _ => None,

@@ -12,7 +12,8 @@ use super::host::{Blueprint, Found, Host, HostError, UnitChange};
 use super::slot::Slot;
 use super::state::LauncherState;
 use super::store::{Held, Store, Stored};
-use crate::model::{Chain, DesiredState, InstanceId, InstanceIdent, RunStatus};
+use crate::config::UpdatePolicy;
+use crate::model::{Chain, Damage, DesiredState, InstanceId, InstanceIdent, Report, RunStatus};
 use crate::storage::{Database, StorageError};
 
 /// Commands that may wait. Only desired states and questions whether the loop
@@ -28,6 +29,19 @@ pub enum LauncherError {
     /// The machine cannot be looked at.
     #[error("cannot find out what runs on this machine")]
     Survey(#[source] HostError),
+}
+
+/// What ends at the launcher, and what it is told once.
+#[derive(Debug)]
+pub struct LauncherEnds {
+    /// What systemd says of the units.
+    pub units: mpsc::Receiver<UnitChange>,
+    /// Installed content that was found damaged.
+    pub damage: mpsc::Receiver<Damage>,
+    /// Where alerts go.
+    pub reports: mpsc::Sender<Report>,
+    /// What becomes of an old version while a new one is installed.
+    pub update_policy: UpdatePolicy,
 }
 
 #[derive(Debug)]
@@ -85,6 +99,7 @@ pub struct LauncherTask<H> {
     ids: BTreeMap<InstanceIdent, InstanceId>,
     commands: mpsc::Receiver<Command>,
     units: mpsc::Receiver<UnitChange>,
+    damage: mpsc::Receiver<Damage>,
     status: watch::Sender<RunStatus>,
 }
 
@@ -94,7 +109,7 @@ impl<H: Host> LauncherTask<H> {
     pub async fn start(
         host: Arc<H>,
         database: Database,
-        units: mpsc::Receiver<UnitChange>,
+        ends: LauncherEnds,
     ) -> Result<(Launcher, Self), LauncherError> {
         let store = Store::new(database);
         let stored = store.load().await.map_err(LauncherError::Load)?;
@@ -112,11 +127,11 @@ impl<H: Host> LauncherTask<H> {
                 ids.retain(|_, known| known != id);
             }
         }
-        let mut state = LauncherState::new(slots);
+        let mut state = LauncherState::new(ends.update_policy, slots);
         actions.extend(state.restore(stored.list, &ids));
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (status, status_receiver) = watch::channel(state.status());
-        let mut executor = Executor::new(host, store.clone());
+        let mut executor = Executor::new(host, store.clone(), ends.reports);
         for action in actions {
             executor.begin(action);
         }
@@ -133,7 +148,8 @@ impl<H: Host> LauncherTask<H> {
                 store,
                 ids,
                 commands,
-                units,
+                units: ends.units,
+                damage: ends.damage,
                 status,
             },
         ))
@@ -148,6 +164,8 @@ impl<H: Host> LauncherTask<H> {
                 change = self.units.recv() => {
                     change.map_or(Input::Blind, |change| Input::Event(Event::Unit(change)))
                 }
+                // Without it content is not watched; then there is nothing to hear.
+                Some(damage) = self.damage.recv() => Input::Event(Event::Damaged(damage)),
                 event = self.executor.next() => Input::Event(event),
                 command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
             };

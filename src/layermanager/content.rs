@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::ContentError;
 use super::expiry;
 use super::shared::{Alive, Shared};
 use super::spawn::spawned;
 use super::takeover;
-use crate::model::{LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
+use super::verify::{self, CheckSettings};
+use crate::model::{Damage, LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
 use crate::storage::Database;
 
 /// Where content is, and how long what is not in use is kept.
@@ -114,9 +115,49 @@ impl Content {
         spawned(async move { shared.service(key).await }).await
     }
 
+    /// Finds out whether all files of an installed service and of its layers are
+    /// those that were installed, by their attributes: once for each item. Where
+    /// these differ, content is read too.
+    ///
+    /// # Errors
+    ///
+    /// One is damaged; the error names the file.
+    pub async fn prove(&self, service: &ServiceContent) -> Result<(), ContentError> {
+        let (shared, alive, service) = self.job(service);
+        spawned(async move { shared.prove(service, alive).await }).await
+    }
+
+    /// What is found damaged from now on, by whatever call. It counts as not
+    /// installed from then on. The last receiver counts.
+    #[must_use]
+    pub fn damage(&self) -> mpsc::Receiver<Damage> {
+        self.shared.verification.receiver()
+    }
+
+    /// Looks at all content: soon, now and then, and at full speed each time that
+    /// `demand` says so. Ends with the last handle.
+    pub fn check(
+        &self,
+        settings: CheckSettings,
+        demand: mpsc::Receiver<()>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        verify::run(
+            Arc::clone(&self.shared),
+            self.alive.subscribe(),
+            settings,
+            demand,
+        )
+    }
+
+    /// Says which directories instances run on. Content there stays when it is
+    /// replaced, until a [`Content::retain`] after another call.
+    pub fn hold(&self, directories: Vec<PathBuf>) {
+        self.shared.hold(directories);
+    }
+
     /// Says what is in use. All else is cached from now on, and removed when its
-    /// time has run out. Content that was replaced is removed now: nothing may
-    /// run on it any more. What cannot be removed is tried again by the next call.
+    /// time has run out. Content that was replaced is removed now, unless it is
+    /// held. What cannot be removed is tried again by the next call.
     ///
     /// # Errors
     ///

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use aos_package::{DigestError, JsonError, ManifestError, Short};
 
 use super::package::PackageError;
+use super::record::RecordError;
 use super::unpack::UnpackError;
+use super::verify::Differences;
 use crate::model::ServiceKey;
 use crate::storage::StorageError;
 
@@ -50,6 +52,34 @@ pub enum ContentError {
         /// How.
         #[source]
         source: DamageError,
+    },
+    /// What is installed of a layer is not what was installed.
+    #[error("service {}: layer {} is damaged", Short(key), Short(digest))]
+    DamagedLayer {
+        /// Who needs it.
+        key: ServiceKey,
+        /// Which one.
+        digest: String,
+        /// How.
+        #[source]
+        source: DamageError,
+    },
+    /// The content was replaced or removed while it was looked at.
+    #[error("service {}: what is in {path} is no longer installed", Short(key))]
+    Gone {
+        /// Who needs it.
+        key: ServiceKey,
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// It cannot be found out whether content is in order.
+    #[error("cannot verify {path}")]
+    Verify {
+        /// The item's directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RecordError,
     },
     /// A directory of ours cannot be set up or cleaned.
     #[error("cannot use directory {path}")]
@@ -180,6 +210,13 @@ pub enum DamageError {
         #[source]
         source: JsonError,
     },
+    /// Files are not as they were recorded.
+    #[error("{0}")]
+    Files(Differences),
+    /// The record of the files is unreadable or damaged: it cannot be told any
+    /// more what they were.
+    #[error("what its files were is not known any more")]
+    Record(#[source] RecordError),
     /// The row names no digest.
     #[error("the stored digest of the manifest")]
     Row(#[from] DigestError),

@@ -50,12 +50,6 @@ impl Shared {
         .await?
     }
 
-    /// Takes what was replaced so far. What is replaced from now on may be in
-    /// use by what the caller does not know of yet.
-    pub(super) fn take_replaced(&self) -> Vec<PathBuf> {
-        std::mem::take(&mut *self.replaced())
-    }
-
     pub(super) async fn retain(
         &self,
         services: Vec<ServiceKey>,

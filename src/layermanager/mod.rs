@@ -25,6 +25,7 @@ mod keeping;
 mod locks;
 mod package;
 mod reconcile;
+mod record;
 mod serving;
 mod shared;
 mod source;
@@ -35,6 +36,7 @@ mod sums;
 mod takeover;
 mod tree;
 mod unpack;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,8 @@ mod tests;
 pub use content::{Content, ContentSettings};
 pub use error::{ContentError, DamageError, InstallError};
 pub use package::PackageError;
+pub use record::RecordError;
 pub use source::UrlError;
 pub use takeover::take_over;
 pub use unpack::UnpackError;
+pub use verify::{CheckSettings, Differences};

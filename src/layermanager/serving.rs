@@ -1,12 +1,15 @@
 //! What is installed, for who wants to run it.
 
+use std::path::PathBuf;
+
 use aos_package::Digest;
 
-use super::error::ContentError;
+use super::error::{ContentError, DamageError};
 use super::installed::{is_directory, read_service};
-use super::shared::Shared;
+use super::shared::{Item, Shared};
 use super::spawn::blocking;
 use super::store;
+use super::verify::is_damage;
 use crate::model::{ServiceContent, ServiceKey};
 
 impl Shared {
@@ -14,15 +17,15 @@ impl Shared {
         let row = store::service(&self.database, key.clone())
             .await?
             .ok_or_else(|| ContentError::NoService(key.clone()))?;
-        let damaged = {
-            let key = key.clone();
-            move |source| ContentError::Damaged { key, source }
-        };
         let directory = self.settings.services_dir.join(&row.path);
-        let manifest_digest = row.manifest_digest.clone();
-        let read = blocking(move || read_service(&directory, &manifest_digest))
-            .await?
-            .map_err(damaged.clone())?;
+        let (place, manifest_digest) = (directory.clone(), row.manifest_digest.clone());
+        let read = match blocking(move || read_service(&place, &manifest_digest)).await? {
+            Ok(read) => read,
+            Err(source) => {
+                let item = Item::Service(key.clone());
+                return Err(self.refused(item, directory, key, source).await?);
+            }
+        };
 
         let layer_digests: Vec<_> = read.layers.iter().map(Digest::to_string).collect();
         let mut layers = Vec::new();
@@ -34,14 +37,14 @@ impl Shared {
             let layer = store::layer(&self.database, digest.clone())
                 .await?
                 .ok_or_else(missing)?;
-            layers.push(self.settings.layers_dir.join(layer.path));
+            let directory = self.settings.layers_dir.join(layer.path);
+            let place = directory.clone();
+            if let Err(source) = blocking(move || is_directory(&place)).await? {
+                let item = Item::Layer(digest.clone());
+                return Err(self.refused(item, directory, key, source).await?);
+            }
+            layers.push(directory);
         }
-        let layers = blocking(move || {
-            layers.iter().try_for_each(|layer| is_directory(layer))?;
-            Ok(layers)
-        })
-        .await?
-        .map_err(damaged)?;
 
         Ok(ServiceContent {
             key,
@@ -54,5 +57,19 @@ impl Shared {
             image: read.image,
             config: read.config,
         })
+    }
+
+    /// The item cannot be served. If it is damaged, others have to know.
+    async fn refused(
+        &self,
+        item: Item,
+        directory: PathBuf,
+        key: ServiceKey,
+        source: DamageError,
+    ) -> Result<ContentError, ContentError> {
+        if is_damage(&source) {
+            self.damaged(&item, &directory, &source).await?;
+        }
+        Ok(ContentError::Damaged { key, source })
     }
 }

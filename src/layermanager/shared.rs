@@ -1,13 +1,14 @@
 //! What the handle's calls work on, and how they keep out of each other's way.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::content::ContentSettings;
 use super::locks::Locks;
-use crate::model::ServiceKey;
+use super::verify::Verification;
+pub(super) use crate::model::ContentItem as Item;
 use crate::storage::Database;
 
 /// Installs that work at the same time.
@@ -23,13 +24,9 @@ pub(super) struct Shared {
     /// Content that another took the place of, while instances may still run on
     /// it. The next `retain` removes it.
     replaced: Mutex<Vec<PathBuf>>,
-}
-
-/// What is installed or removed as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Item {
-    Service(ServiceKey),
-    Layer(String),
+    /// Roots that instances run on.
+    held: Mutex<Vec<PathBuf>>,
+    pub(super) verification: Verification,
 }
 
 /// Closed when the last handle is gone.
@@ -45,10 +42,30 @@ impl Shared {
             locks: Locks::default(),
             slots: Semaphore::new(PARALLEL),
             replaced: Mutex::default(),
+            held: Mutex::default(),
+            verification: Verification::default(),
         }
     }
 
-    pub(super) fn replaced(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn replaced(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        locked(&self.replaced)
     }
+
+    /// Says what instances run on, until the next call.
+    pub(super) fn hold(&self, roots: Vec<PathBuf>) {
+        *locked(&self.held) = roots;
+    }
+
+    /// Takes what was replaced so far and nothing runs on. What is replaced from
+    /// now on may be in use by what the caller does not know of yet.
+    pub(super) fn take_replaced(&self) -> Vec<PathBuf> {
+        let held = locked(&self.held);
+        self.replaced()
+            .extract_if(.., |path| !held.iter().any(|root| root.starts_with(&path)))
+            .collect()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@
 mod alert;
 mod chain;
 mod command;
+mod damage;
 mod desired;
 mod identity;
 mod ids;
@@ -21,6 +22,7 @@ pub use command::{
     EnvVar, EnvVarStatus, EnvVarsOverride, EnvVarsStatus, InstanceFilter, LogPart, LogRequest,
     LogSource, Report, Request, Responder, UnitConfigStatus, UnitConfigText,
 };
+pub use damage::{ContentItem, Damage, InUse};
 pub use desired::{DesiredState, InstanceInfo};
 pub use identity::{NodeInfo, TlsIdentity};
 pub use ids::{InstanceId, InstanceIdent, NetworkId, ProviderId, ServiceId, ServiceKey, SubjectId};

@@ -26,7 +26,7 @@ use super::systemd::{SystemBus, Systemd};
 use super::{Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitState};
 use crate::iamclient::Iam;
 use crate::layermanager::Content;
-use crate::model::{InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey};
+use crate::model::{InUse, InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey};
 use crate::networkmanager::{Attachment, Networks};
 use directories::{blocking, failed, ids_in, private_directory, remove_spec};
 use steps::attach_request;
@@ -119,13 +119,10 @@ impl Host for LinuxHost {
             .map_err(HostError::new)
     }
 
-    async fn retain(
-        &self,
-        services: Vec<ServiceKey>,
-        layers: Vec<String>,
-    ) -> Result<(), HostError> {
+    async fn retain(&self, in_use: InUse) -> Result<(), HostError> {
+        self.content.hold(in_use.directories);
         self.content
-            .retain(services, layers)
+            .retain(in_use.services, in_use.layers)
             .await
             .map_err(HostError::new)
     }
@@ -147,6 +144,13 @@ impl Host for LinuxHost {
         };
 
         draw(id, info, service, &machine).map_err(HostError::new)
+    }
+
+    async fn prove(&self, blueprint: &Blueprint) -> Result<(), HostError> {
+        self.content
+            .prove(&blueprint.service)
+            .await
+            .map_err(HostError::new)
     }
 
     async fn acquire(&self, blueprint: &Blueprint, resource: Resource) -> Result<(), HostError> {

@@ -82,7 +82,7 @@ async fn an_empty_list_leaves_nothing() {
 
     assert_eq!(status.instances, []);
     assert!(unit.host.book().held.is_empty());
-    assert!(unit.host.book().retained.is_empty());
+    assert!(unit.host.book().retained.services.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +151,7 @@ async fn a_broken_update_keeps_the_old_version_and_reverting_restarts_nothing() 
     let expected = "web/me/0 v2 failed: web version 2 is refused, kept v1 active";
     assert_eq!(briefs(&update), [expected]);
     assert!(
-        retained.iter().any(|key| key.version == 1),
+        retained.services.iter().any(|key| key.version == 1),
         "content in use is retained"
     );
     assert_eq!(briefs(&revert), ["web/me/0 v1 active"]);

@@ -1,20 +1,23 @@
 //! The launcher as a whole, over the fake machine and a real database.
 
 mod events;
+mod healing;
 mod lists;
 mod random;
+mod updates;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::fake::FakeHost;
+use super::fake::{FakeHost, Words};
 use super::host::{UnitEvent, UnitState};
-use super::{Launcher, LauncherTask};
+use super::{Launcher, LauncherEnds, LauncherTask};
+use crate::config::UpdatePolicy;
 use crate::model::{
-    DesiredState, InstanceId, InstanceInfo, InstanceReport, LayerInfo, RunState, RunStatus,
-    ServiceInfo,
+    Alert, AlertKind, ContentItem, DesiredState, InstanceId, InstanceInfo, InstanceReport,
+    LayerInfo, Report, RunState, RunStatus, ServiceInfo, ServiceKey,
 };
 use crate::storage::Database;
 
@@ -25,23 +28,36 @@ struct Unit {
     launcher: Launcher,
     status: watch::Receiver<RunStatus>,
     task: JoinHandle<()>,
+    policy: UpdatePolicy,
+    reports: mpsc::Receiver<Report>,
 }
 
 impl Unit {
     async fn start() -> Self {
-        let (host, changes) = FakeHost::new();
-        Self::start_on(host, changes, Database::in_memory().unwrap()).await
+        Self::start_with(UpdatePolicy::KeepOld).await
+    }
+
+    async fn start_with(policy: UpdatePolicy) -> Self {
+        let (host, words) = FakeHost::new();
+        Self::start_on(host, words, Database::in_memory().unwrap(), policy).await
     }
 
     async fn start_on(
         host: FakeHost,
-        changes: tokio::sync::mpsc::Receiver<super::UnitChange>,
+        words: Words,
         database: Database,
+        update_policy: UpdatePolicy,
     ) -> Self {
-        let (launcher, task) =
-            LauncherTask::start(Arc::new(host.clone()), database.clone(), changes)
-                .await
-                .unwrap();
+        let (reports, received) = mpsc::channel(64);
+        let ends = LauncherEnds {
+            units: words.units,
+            damage: words.damage,
+            reports,
+            update_policy,
+        };
+        let (launcher, task) = LauncherTask::start(Arc::new(host.clone()), database.clone(), ends)
+            .await
+            .unwrap();
         let status = launcher.status();
         Self {
             host,
@@ -49,6 +65,8 @@ impl Unit {
             launcher,
             status,
             task: tokio::spawn(task.run()),
+            policy: update_policy,
+            reports: received,
         }
     }
 
@@ -56,8 +74,8 @@ impl Unit {
     async fn restart(self) -> Self {
         self.task.abort();
         drop(self.task.await);
-        let (host, changes) = self.host.restarted();
-        Self::start_on(host, changes, self.database).await
+        let (host, words) = self.host.restarted();
+        Self::start_on(host, words, self.database, self.policy).await
     }
 
     /// Sends a list and waits until it has settled.
@@ -81,6 +99,24 @@ impl Unit {
             .into_iter()
             .map(|(ident, version)| format!("{ident} v{version}"))
             .collect()
+    }
+
+    fn alerts(&mut self) -> Vec<String> {
+        let mut alerts = Vec::new();
+        while let Ok(report) = self.reports.try_recv() {
+            if let Report::Alert(Alert {
+                kind: AlertKind::Core { component, message },
+                ..
+            }) = report
+            {
+                alerts.push(format!("{component}: {message}"));
+            }
+        }
+        alerts
+    }
+
+    fn history(&self) -> Vec<String> {
+        std::mem::take(&mut self.host.book().history)
     }
 
     fn id_of_only(&self) -> InstanceId {

@@ -1,0 +1,61 @@
+//! The instances of a list.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::launcher::event::Ticket;
+use crate::launcher::host::Blueprint;
+use crate::model::{ErrorInfo, InstanceId, InstanceInfo, ServiceKey};
+
+/// How far a wanted instance has come.
+#[derive(Clone, Debug)]
+pub(in crate::launcher) enum Progress {
+    /// Its content is being installed.
+    Content,
+    /// Its content was damaged and is being installed again.
+    Damaged(ErrorInfo),
+    /// Its plan is being made.
+    Preparing(Ticket),
+    /// It has to be started: whether its content is in order is being found out.
+    Proving(Ticket, Arc<Blueprint>),
+    /// It waits for its turn to start.
+    Ready(Arc<Blueprint>),
+    /// Its slot runs, or is on the way to it.
+    Started,
+    /// It will not run.
+    Failed(ErrorInfo),
+}
+
+/// One instance of the list.
+#[derive(Clone, Debug)]
+pub(in crate::launcher) struct Wanted {
+    pub(in crate::launcher) id: InstanceId,
+    pub(in crate::launcher) info: InstanceInfo,
+    pub(in crate::launcher) service: Option<ServiceKey>,
+    pub(in crate::launcher) progress: Progress,
+}
+
+impl Wanted {
+    /// It will not run.
+    pub(super) fn fail(&mut self, error: ErrorInfo) {
+        self.tell(&error, "instance failed");
+        self.progress = Progress::Failed(error);
+    }
+
+    /// It does not run until its content is in order again.
+    pub(super) fn wait_for_healing(&mut self, error: ErrorInfo) {
+        self.tell(
+            &error,
+            "instance waits until its content is installed again",
+        );
+        self.progress = Progress::Damaged(error);
+    }
+
+    fn tell(&self, error: &ErrorInfo, what: &str) {
+        let ident = &self.info.ident;
+        warn!(instance_id = %self.id, service_id = %ident.service_id,
+            subject_id = %ident.subject_id, index = ident.index, error = error.message,
+            "{what}");
+    }
+}
