@@ -37,6 +37,6 @@ mod scenarios;
 pub use host::{
     Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
 };
-pub use linux::{LinuxHost, LinuxSettings};
+pub use linux::{LinuxHost, LinuxSettings, content_in_use};
 pub use takeover::take_over;
 pub use task::{Launcher, LauncherEnds, LauncherError, LauncherTask};

@@ -7,6 +7,7 @@ use aos_package::{DigestError, JsonError, ManifestError, Short};
 
 use super::package::PackageError;
 use super::record::RecordError;
+use super::space::NoSpace;
 use super::unpack::UnpackError;
 use super::verify::Differences;
 use crate::model::ServiceKey;
@@ -90,6 +91,9 @@ pub enum ContentError {
         #[source]
         source: io::Error,
     },
+    /// Nobody knows what instances are made of.
+    #[error("cannot find out what instances are made of")]
+    Users(#[source] io::Error),
     /// The database does not know.
     #[error("cannot read or write what is installed")]
     Storage(#[from] StorageError),
@@ -159,6 +163,9 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
+    /// There is not enough space, and none can be made.
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     /// The row cannot be written.
     #[error("cannot store what was installed")]
     Storage(#[from] StorageError),

@@ -10,8 +10,9 @@ use super::install::{directory_name, stage_layer, stage_service, unique};
 use super::installed::{is_directory, read_service};
 use super::reconcile;
 use super::shared::{Alive, Caller, Item, Shared};
+use super::space::{Kind, disk_usage};
 use super::spawn::blocking;
-use super::staging::publish;
+use super::staging::{Staging, publish};
 use super::store::{self, Installed, ServiceRow};
 use crate::model::{Chain, LayerInfo, ServiceInfo};
 use crate::storage::StorageError;
@@ -37,12 +38,15 @@ impl Shared {
         }
 
         let _slot = self.slot(&mut caller).await?;
+        // Until the row says what it took.
+        let _room = self.space.reserve(Kind::Services, info.size).await?;
         let name = directory_name(&info);
         let directory = self.settings.services_dir.clone();
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
         let service = blocking(move || {
-            let staged = stage_service(&work, &directory, &|| is_stopped(&alive))?;
+            let mut staged = stage_service(&work, &directory, &|| is_stopped(&alive))?;
+            staged.service.size = size_of(&staged.staging)?;
             publish(&staged.staging, &directory, &place)?;
             Ok::<_, InstallError>(staged.service)
         })
@@ -116,6 +120,7 @@ impl Shared {
         }
 
         let _slot = self.slot(&mut caller).await?;
+        let _room = self.space.reserve(Kind::Layers, info.size).await?;
         let directory = self.settings.layers_dir.clone();
         let name = format!("{}/{}", digest.algorithm().name(), digest.hex());
         // Something may still use what is or was there.
@@ -124,7 +129,8 @@ impl Shared {
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
         let size = blocking(move || {
-            let staged = stage_layer(&work, &digest, &directory, &|| is_stopped(&alive))?;
+            let mut staged = stage_layer(&work, &digest, &directory, &|| is_stopped(&alive))?;
+            staged.size = size_of(&staged.staging)?;
             publish(&staged.staging, &directory, &place)?;
             Ok::<_, InstallError>(staged.size)
         })
@@ -170,6 +176,15 @@ async fn wanted<T>(caller: &mut Caller, wait: impl Future<Output = T>) -> Result
         biased;
         _ = caller => Err(InstallError::Abandoned),
         done = wait => Ok(done),
+    }
+}
+
+/// Bytes that staged content takes of the disk.
+fn size_of(staging: &Staging) -> Result<u64, InstallError> {
+    let path = staging.content();
+    match disk_usage(&path) {
+        Ok(usage) => Ok(usage.bytes),
+        Err(source) => Err(InstallError::Write { path, source }),
     }
 }
 

@@ -1,15 +1,18 @@
 //! What the handle's calls work on, and how they keep out of each other's way.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::content::ContentSettings;
+use super::keeper::Keeper;
 use super::locks::Locks;
+use super::space::{Space, SpaceSettings};
 use super::verify::Verification;
 pub(super) use crate::model::ContentItem as Item;
-use crate::storage::Database;
+use crate::model::ServiceKey;
+use crate::storage::{Clock, Database};
 
 /// Installs that work at the same time.
 const PARALLEL: usize = 2;
@@ -19,14 +22,21 @@ const PARALLEL: usize = 2;
 pub(super) struct Shared {
     pub(super) settings: ContentSettings,
     pub(super) database: Database,
-    pub(super) locks: Locks<Item>,
+    pub(super) clock: Clock,
+    pub(super) locks: Arc<Locks<Item>>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) space: Space,
     pub(super) slots: Semaphore,
-    /// Content that another took the place of, while instances may still run on
-    /// it. The next `retain` removes it.
-    replaced: Mutex<Vec<PathBuf>>,
-    /// Roots that instances run on.
-    held: Mutex<Vec<PathBuf>>,
+    /// What is in use, as the database has not been told yet.
+    untold: Mutex<Option<Retained>>,
     pub(super) verification: Verification,
+}
+
+/// What the launcher says is in use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Retained {
+    pub(super) services: Vec<ServiceKey>,
+    pub(super) layers: Vec<String>,
 }
 
 /// Closed when the last handle is gone.
@@ -35,34 +45,57 @@ pub(super) type Alive = watch::Receiver<()>;
 pub(super) type Caller = oneshot::Receiver<()>;
 
 impl Shared {
-    pub(super) fn new(settings: ContentSettings, database: Database) -> Self {
+    pub(super) fn new(settings: ContentSettings, database: Database, clock: Clock) -> Self {
+        let locks = Arc::new(Locks::default());
+        let keeper = Arc::new(Keeper {
+            services_dir: settings.services_dir.clone(),
+            layers_dir: settings.layers_dir.clone(),
+            database: database.clone(),
+            locks: Arc::clone(&locks),
+            users: settings.users.clone(),
+            replaced: Mutex::default(),
+            strays: Mutex::default(),
+            held: Mutex::default(),
+        });
+        let space = SpaceSettings {
+            services_dir: settings.services_dir.clone(),
+            services_part_limit: settings.services_part_limit,
+            layers_dir: settings.layers_dir.clone(),
+            layers_part_limit: settings.layers_part_limit,
+            download_dir: settings.download_dir.clone(),
+        };
         Self {
+            space: Space::new(space, Arc::clone(&keeper)),
             settings,
             database,
-            locks: Locks::default(),
+            clock,
+            locks,
+            keeper,
             slots: Semaphore::new(PARALLEL),
-            replaced: Mutex::default(),
-            held: Mutex::default(),
+            untold: Mutex::default(),
             verification: Verification::default(),
         }
     }
 
+    /// Content that another took the place of, while instances may still run on
+    /// it. The next `retain` removes it.
     pub(super) fn replaced(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        locked(&self.replaced)
+        self.keeper.replaced()
     }
 
-    /// Says what instances run on, until the next call.
-    pub(super) fn hold(&self, roots: Vec<PathBuf>) {
-        *locked(&self.held) = roots;
-    }
-
-    /// Takes what was replaced so far and nothing runs on. What is replaced from
-    /// now on may be in use by what the caller does not know of yet.
+    /// Takes what was replaced so far. What is replaced from now on may be in
+    /// use by what the caller does not know of yet.
     pub(super) fn take_replaced(&self) -> Vec<PathBuf> {
-        let held = locked(&self.held);
-        self.replaced()
-            .extract_if(.., |path| !held.iter().any(|root| root.starts_with(&path)))
-            .collect()
+        std::mem::take(&mut *self.replaced())
+    }
+
+    /// Says what instances are about to run on, until the next call.
+    pub(super) fn hold(&self, roots: Vec<PathBuf>) {
+        *locked(&self.keeper.held) = roots;
+    }
+
+    pub(super) fn untold(&self) -> MutexGuard<'_, Option<Retained>> {
+        locked(&self.untold)
     }
 }
 

@@ -11,6 +11,7 @@
 //! (`synchronous=FULL`).
 
 mod aside;
+mod clock;
 mod inspect;
 mod lock;
 mod open;
@@ -23,6 +24,7 @@ mod worker;
 #[cfg(test)]
 mod open_tests;
 
+pub use clock::Clock;
 pub use lock::{LockError, WorkdirLock};
 pub use open::{OpenError, Opened};
 pub(crate) use rows::readable;

@@ -8,9 +8,8 @@ use tracing::info;
 
 use super::place::{layer_place, service_place};
 use super::store;
-use crate::layermanager::expiry;
 use crate::model::{ServiceId, ServiceKey};
-use crate::storage::{Nonsense, OldRelease, OldRow, StorageError, TakeOver};
+use crate::storage::{Clock, Nonsense, OldRelease, OldRow, StorageError, TakeOver};
 
 /// Bytes of a SHA-256.
 const SHA256_BYTES: usize = 32;
@@ -19,7 +18,7 @@ const SHA256_BYTES: usize = 32;
 #[must_use]
 pub fn take_over(services_dir: PathBuf, layers_dir: PathBuf) -> TakeOver {
     TakeOver::new("services and layers", move |old| {
-        take_over_at(old, &services_dir, &layers_dir, expiry::now())
+        take_over_at(old, &services_dir, &layers_dir, Clock::unknown_past())
     })
 }
 

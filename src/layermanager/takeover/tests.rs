@@ -13,9 +13,9 @@ use super::rows::take_over_at;
 use super::{check, store};
 use crate::layermanager::shared::Shared;
 use crate::layermanager::store::{layers, service, services};
-use crate::layermanager::{Content, ContentSettings};
+use crate::layermanager::{Content, ContentSettings, Users};
 use crate::model::{Chain, LayerInfo, ServiceInfo, ServiceKey};
-use crate::storage::{Database, OldDatabase, TakeOver};
+use crate::storage::{Clock, Database, OldDatabase, TakeOver};
 
 const NOW: i64 = 1_800_000_000;
 const LAYER: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -46,9 +46,13 @@ impl Old {
         ContentSettings {
             services_dir: at("services"),
             layers_dir: at("layers"),
+            services_part_limit: 0,
+            layers_part_limit: 0,
+            download_dir: at("download"),
             extract_dir: at("extract"),
             service_ttl: Duration::from_hours(24),
             layer_ttl: Duration::from_hours(24),
+            users: Users::none(),
         }
     }
 
@@ -141,7 +145,8 @@ async fn cached_since(database: &Database, table: &'static str) -> Vec<Option<i6
 
 async fn check_now(old: &Old, database: &Database) {
     let (_alive, ends) = watch::channel(());
-    let shared = Shared::new(old.settings(), database.clone());
+    let clock = Clock::start(database).await.unwrap();
+    let shared = Shared::new(old.settings(), database.clone(), clock);
     check(Arc::new(shared), ends).await;
 }
 
@@ -370,7 +375,8 @@ async fn check_that_was_cut_off_begins_again() {
     let (alive, ends) = watch::channel(());
     drop(alive);
 
-    let shared = Shared::new(old.settings(), database.clone());
+    let clock = Clock::start(&database).await.unwrap();
+    let shared = Shared::new(old.settings(), database.clone(), clock);
     check(Arc::new(shared), ends).await;
 
     assert_eq!(store::unchecked(&database).await.unwrap(), [key("web", 3)]);
