@@ -19,6 +19,10 @@ use crate::storage::{Database, StorageError};
 /// Key of the desired services and layers in `config`.
 const DESIRED_CONTENT: &str = "desiredContent";
 
+/// The same ident under an older id: that one is on its way out.
+const OUTDATE: &str = "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3
+     AND instance = ?4 AND instance_id <> ?1";
+
 /// What an instance was started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Held {
@@ -85,13 +89,34 @@ impl Store {
         self.database.call(|connection| load(connection)).await
     }
 
-    /// Remembers what an instance is started with.
+    /// Remembers what an instance is started with, also if its list could not be
+    /// stored yet.
     pub(super) async fn started(&self, id: InstanceId, held: Held) -> Result<(), StorageError> {
         self.database
             .call(move |connection| {
-                connection
-                    .prepare_cached("UPDATE instances SET held = ?2 WHERE instance_id = ?1")?
-                    .execute(params![id.to_string(), json("instances.held", &held)?])?;
+                let ident = &held.info.ident;
+                let transaction = connection.transaction()?;
+                transaction.prepare_cached(OUTDATE)?.execute(params![
+                    id.to_string(),
+                    ident.service_id.as_str(),
+                    ident.subject_id.as_str(),
+                    ident.index,
+                ])?;
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO instances
+                             (instance_id, service_id, subject_id, instance, held)
+                         VALUES (?1, ?2, ?3, ?4, ?5)
+                         ON CONFLICT (instance_id) DO UPDATE SET held = excluded.held",
+                    )?
+                    .execute(params![
+                        id.to_string(),
+                        ident.service_id.as_str(),
+                        ident.subject_id.as_str(),
+                        ident.index,
+                        json("instances.held", &held)?,
+                    ])?;
+                transaction.commit()?;
                 Ok(())
             })
             .await
@@ -130,11 +155,7 @@ fn save(
     )?;
     transaction.execute("UPDATE instances SET position = NULL, info = NULL", [])?;
     {
-        // The same ident under an older id: that one is on its way out.
-        let mut outdate = transaction.prepare(
-            "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
-                 AND instance_id <> ?1",
-        )?;
+        let mut outdate = transaction.prepare(OUTDATE)?;
         let mut insert = transaction.prepare(
             "INSERT INTO instances
                  (instance_id, service_id, subject_id, instance, position, info)
