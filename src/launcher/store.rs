@@ -19,10 +19,6 @@ use crate::storage::{Database, StorageError};
 /// Key of the desired services and layers in `config`.
 const DESIRED_CONTENT: &str = "desiredContent";
 
-/// The same ident under an older id: that one is on its way out.
-const OUTDATE: &str = "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3
-     AND instance = ?4 AND instance_id <> ?1";
-
 /// What an instance was started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Held {
@@ -96,12 +92,7 @@ impl Store {
             .call(move |connection| {
                 let ident = &held.info.ident;
                 let transaction = connection.transaction()?;
-                transaction.prepare_cached(OUTDATE)?.execute(params![
-                    id.to_string(),
-                    ident.service_id.as_str(),
-                    ident.subject_id.as_str(),
-                    ident.index,
-                ])?;
+                outdate(&transaction, id, ident)?;
                 transaction
                     .prepare_cached(
                         "INSERT INTO instances
@@ -155,7 +146,6 @@ fn save(
     )?;
     transaction.execute("UPDATE instances SET position = NULL, info = NULL", [])?;
     {
-        let mut outdate = transaction.prepare(OUTDATE)?;
         let mut insert = transaction.prepare(
             "INSERT INTO instances
                  (instance_id, service_id, subject_id, instance, position, info)
@@ -168,12 +158,7 @@ fn save(
             .iter()
             .filter_map(|info| Some((ids.get(&info.ident)?, info)));
         for (position, (id, info)) in known.enumerate() {
-            outdate.execute(params![
-                id.to_string(),
-                info.ident.service_id.as_str(),
-                info.ident.subject_id.as_str(),
-                info.ident.index,
-            ])?;
+            outdate(&transaction, *id, &info.ident)?;
             insert.execute(params![
                 id.to_string(),
                 info.ident.service_id.as_str(),
@@ -186,6 +171,18 @@ fn save(
     }
     transaction.commit()?;
 
+    Ok(())
+}
+
+/// The same ident under an older id is on its way out.
+fn outdate(connection: &Connection, id: InstanceId, ident: &InstanceIdent) -> rusqlite::Result<()> {
+    let (service, subject) = (ident.service_id.as_str(), ident.subject_id.as_str());
+    connection
+        .prepare_cached(
+            "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
+                 AND instance_id <> ?1",
+        )?
+        .execute(params![id.to_string(), service, subject, ident.index])?;
     Ok(())
 }
 
