@@ -99,13 +99,19 @@ fn nowhere(config: &Config) -> ContentSettings {
 }
 
 /// The database with all that is kept beside it.
-fn database_files(config: &Config) -> [PathBuf; 4] {
+fn database_files(config: &Config) -> [PathBuf; 5] {
     let at = |suffix| {
         config
             .working_dir
             .join(format!("{}{suffix}", super::DATABASE))
     };
-    [at(""), at("-wal"), at("-shm"), copy_of_old(&at(""))]
+    [
+        at(""),
+        at("-wal"),
+        at("-shm"),
+        at(".reserve"),
+        copy_of_old(&at("")),
+    ]
 }
 
 fn remove(path: &Path, how: fn(PathBuf) -> std::io::Result<()>) -> anyhow::Result<()> {

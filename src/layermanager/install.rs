@@ -21,8 +21,8 @@ use super::tree::{Ownership, Tree};
 use super::unpack::{UnpackError, Unpacked, unpack};
 use crate::model::{LayerInfo, ServiceInfo};
 
-/// Bytes of a filesystem that unpacking leaves free, for the database and all
-/// else that may be there.
+/// Bytes of a filesystem that unpacking leaves free at most, for the database and
+/// all else that may be there.
 const SPARE: u64 = 16 << 20;
 const ROOT_NAME: &str = "the root filesystem";
 const LAYER_NAME: &str = "the layer's filesystem";
@@ -256,10 +256,12 @@ fn limits_of(directory: &Path) -> Result<Limits, InstallError> {
     let free = space
         .fragment_size()
         .saturating_mul(space.blocks_available());
+    let size = space.fragment_size().saturating_mul(space.blocks());
+    let spare = SPARE.min(size / 100);
     let limits = Limits::default();
 
     Ok(Limits {
-        bytes: limits.bytes.min(free.saturating_sub(SPARE)),
+        bytes: limits.bytes.min(free.saturating_sub(spare)),
         ..limits
     })
 }

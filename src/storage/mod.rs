@@ -8,19 +8,22 @@
 //! a database of release 7.2.3.
 //!
 //! Invariant: when a call returns `Ok`, its transaction is on disk
-//! (`synchronous=FULL`).
+//! (`synchronous=FULL`). A full disk is no reason for one to fail.
 
 mod aside;
 mod clock;
 mod inspect;
 mod lock;
 mod open;
+mod reserve;
 mod rows;
 mod schema;
 mod takeover;
 mod values;
 mod worker;
 
+#[cfg(test)]
+mod full_tests;
 #[cfg(test)]
 mod open_tests;
 

@@ -85,13 +85,29 @@ impl Store {
         self.database.call(|connection| load(connection)).await
     }
 
-    /// Remembers what an instance is started with.
+    /// Remembers what an instance is started with, also if its list could not be
+    /// stored yet.
     pub(super) async fn started(&self, id: InstanceId, held: Held) -> Result<(), StorageError> {
         self.database
             .call(move |connection| {
-                connection
-                    .prepare_cached("UPDATE instances SET held = ?2 WHERE instance_id = ?1")?
-                    .execute(params![id.to_string(), json("instances.held", &held)?])?;
+                let ident = &held.info.ident;
+                let transaction = connection.transaction()?;
+                outdate(&transaction, id, ident)?;
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO instances
+                             (instance_id, service_id, subject_id, instance, held)
+                         VALUES (?1, ?2, ?3, ?4, ?5)
+                         ON CONFLICT (instance_id) DO UPDATE SET held = excluded.held",
+                    )?
+                    .execute(params![
+                        id.to_string(),
+                        ident.service_id.as_str(),
+                        ident.subject_id.as_str(),
+                        ident.index,
+                        json("instances.held", &held)?,
+                    ])?;
+                transaction.commit()?;
                 Ok(())
             })
             .await
@@ -141,11 +157,6 @@ pub(super) fn write(
         params![DESIRED_CONTENT, json("config.desiredContent", &content)?],
     )?;
     connection.execute("UPDATE instances SET position = NULL, info = NULL", [])?;
-    // The same ident under an older id: that one is on its way out.
-    let mut outdate = connection.prepare(
-        "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
-             AND instance_id <> ?1",
-    )?;
     let mut insert = connection.prepare(
         "INSERT INTO instances
              (instance_id, service_id, subject_id, instance, position, info)
@@ -158,12 +169,7 @@ pub(super) fn write(
         .iter()
         .filter_map(|info| Some((ids.get(&info.ident)?, info)));
     for (position, (id, info)) in known.enumerate() {
-        outdate.execute(params![
-            id.to_string(),
-            info.ident.service_id.as_str(),
-            info.ident.subject_id.as_str(),
-            info.ident.index,
-        ])?;
+        outdate(connection, *id, &info.ident)?;
         insert.execute(params![
             id.to_string(),
             info.ident.service_id.as_str(),
@@ -174,6 +180,18 @@ pub(super) fn write(
         ])?;
     }
 
+    Ok(())
+}
+
+/// The same ident under an older id is on its way out.
+fn outdate(connection: &Connection, id: InstanceId, ident: &InstanceIdent) -> rusqlite::Result<()> {
+    let (service, subject) = (ident.service_id.as_str(), ident.subject_id.as_str());
+    connection
+        .prepare_cached(
+            "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
+                 AND instance_id <> ?1",
+        )?
+        .execute(params![id.to_string(), service, subject, ident.index])?;
     Ok(())
 }
 
@@ -245,144 +263,4 @@ fn readable<T: for<'de> Deserialize<'de>>(what: &'static str, text: &str) -> Opt
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn list(indices: &[i64]) -> (DesiredState, BTreeMap<InstanceIdent, InstanceId>) {
-        let ident = |index| InstanceIdent {
-            service_id: "web".into(),
-            subject_id: "me".into(),
-            index,
-        };
-        let instances = indices
-            .iter()
-            .map(|index| InstanceInfo {
-                ident: ident(*index),
-                uid: 5000,
-                ..Default::default()
-            })
-            .collect();
-        let ids = indices
-            .iter()
-            .map(|index| {
-                (
-                    ident(*index),
-                    InstanceId::from_u128(u128::from(index.unsigned_abs())),
-                )
-            })
-            .collect();
-        (
-            DesiredState {
-                instances,
-                ..Default::default()
-            },
-            ids,
-        )
-    }
-
-    fn store() -> Store {
-        Store::new(Database::in_memory().unwrap())
-    }
-
-    #[tokio::test]
-    async fn what_is_saved_comes_back_in_its_order() {
-        let store = store();
-        let (mut desired, ids) = list(&[3, 1, 2]);
-        desired.services.push(ServiceInfo {
-            id: "web".into(),
-            gid: 7,
-            ..Default::default()
-        });
-
-        store.save(desired.clone(), ids).await.unwrap();
-        let stored = store.load().await.unwrap();
-
-        assert_eq!(stored.list, desired);
-        assert_eq!(stored.instances.len(), 3);
-    }
-
-    #[tokio::test]
-    async fn an_instance_that_is_no_longer_desired_stays_until_it_is_forgotten() {
-        let store = store();
-        let (both, ids) = list(&[1, 2]);
-        store.save(both, ids).await.unwrap();
-        let (one, ids) = list(&[1]);
-        store.save(one, ids).await.unwrap();
-
-        let before = store.load().await.unwrap();
-        store.forget(InstanceId::from_u128(2)).await.unwrap();
-        store.forget(InstanceId::from_u128(1)).await.unwrap();
-        let after = store.load().await.unwrap();
-
-        assert_eq!(
-            (before.list.instances.len(), before.instances.len()),
-            (1, 2)
-        );
-        assert_eq!(after.instances.len(), 1, "the desired one is not forgotten");
-    }
-
-    #[tokio::test]
-    async fn an_ident_that_comes_back_under_a_new_id_replaces_the_old_row() {
-        let store = store();
-        let (desired, mut ids) = list(&[1]);
-        store.save(desired.clone(), ids.clone()).await.unwrap();
-        store
-            .save(DesiredState::default(), BTreeMap::new())
-            .await
-            .unwrap();
-
-        ids.values_mut()
-            .for_each(|id| *id = InstanceId::from_u128(9));
-        store.save(desired, ids).await.unwrap();
-        let stored = store.load().await.unwrap();
-
-        let ids: Vec<_> = stored.instances.iter().map(|row| row.id).collect();
-        assert_eq!(ids, [InstanceId::from_u128(9)]);
-    }
-
-    #[tokio::test]
-    async fn values_that_cannot_be_read_are_left_out_and_the_rest_comes_back() {
-        let store = store();
-        let (desired, ids) = list(&[1, 2]);
-        store.save(desired, ids).await.unwrap();
-        let damage = "UPDATE instances SET info = '{', held = 'x' WHERE instance = 1;
-                      UPDATE config SET value = '[]'";
-        store
-            .database
-            .call(|connection| Ok(connection.execute_batch(damage)?))
-            .await
-            .unwrap();
-
-        let stored = store.load().await.unwrap();
-
-        assert_eq!(
-            (stored.list.instances.len(), stored.instances.len()),
-            (1, 2)
-        );
-        assert_eq!(stored.instances[0].held, None);
-    }
-
-    #[tokio::test]
-    async fn what_an_instance_was_started_with_survives_a_new_list() {
-        let store = store();
-        let (desired, ids) = list(&[1]);
-        let held = Held {
-            fingerprint: "abc".into(),
-            info: desired.instances[0].clone(),
-            service: ServiceKey {
-                id: "web".into(),
-                version: 1,
-            },
-        };
-        store.save(desired.clone(), ids.clone()).await.unwrap();
-        store
-            .started(InstanceId::from_u128(1), held.clone())
-            .await
-            .unwrap();
-
-        store.save(desired, ids).await.unwrap();
-        let stored = store.load().await.unwrap();
-
-        assert_eq!(stored.instances[0].held, Some(held));
-    }
-}
+mod tests;
