@@ -10,7 +10,6 @@ use device::service::Service;
 use device::state::{State, Status, address};
 use device::unit::Unit;
 
-const OLD_DATABASE: &str = include_str!("fixtures/old_database.py");
 const CONFIG: &str = "/etc/aos/aos_servicemanager.cfg";
 
 fn running_pair(device: &Device, unit: &mut Unit<'_>) -> State {
@@ -237,34 +236,6 @@ fn reset_is_refused_while_running_and_removes_all_but_storages_and_states() {
     device.start_sm();
     unit.wait_registered();
     assert_eq!(unit.wait_status(PATIENCE), []);
-}
-
-#[test]
-#[ignore = "needs root: run ci/test.sh"]
-fn database_of_the_old_release_is_left_untouched() {
-    let device = Device::up();
-    let database = format!("{WORKING_DIR}/servicemanager.db");
-    device.python(OLD_DATABASE, &[&database, "6"]);
-    let look = format!("sha256sum {database}; stat -c '%Y %s' {database}; ls -A {WORKING_DIR}");
-    let before = device.sh(&look);
-
-    let output = device.try_sh(&format!("exec timeout 30 aos_servicemanager -c {CONFIG}"));
-
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = [output.stderr, output.stdout].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(
-        said.contains("servicemanager.db") && said.contains('6'),
-        "{said}"
-    );
-    let after = device.sh(&look);
-    let lock_apart = |text: &str| {
-        text.lines()
-            .filter(|line| !line.contains("lock"))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(lock_apart(&after), lock_apart(&before));
 }
 
 #[test]

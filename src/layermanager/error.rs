@@ -199,6 +199,13 @@ pub enum DamageError {
         /// When it was installed.
         expected: String,
     },
+    /// The hash that release 7.2.3 made of a root is another now. It names no
+    /// file.
+    #[error("files in {path} have changed since release 7.2.3 installed them")]
+    Content {
+        /// Directory of the service.
+        path: PathBuf,
+    },
     /// The manifest makes no sense.
     #[error("{path}")]
     Manifest {

@@ -34,7 +34,8 @@ impl Shared {
             return Ok(layers);
         }
         if info.url.is_empty() {
-            return Err(InstallError::NoUrl { damage: None });
+            let damage = present.and_then(|row| self.known_damage(&row));
+            return Err(InstallError::NoUrl { damage });
         }
 
         let _slot = self.slot(&mut caller).await?;

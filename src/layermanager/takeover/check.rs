@@ -11,17 +11,26 @@ use tracing::{error, info, warn};
 
 use super::hash::{Legacy, verify_legacy};
 use super::store;
-use crate::layermanager::error::ContentError;
+use crate::layermanager::error::{ContentError, DamageError};
 use crate::layermanager::installed::legacy_root;
 use crate::layermanager::shared::{Alive, Shared};
 use crate::layermanager::spawn::blocking;
-use crate::layermanager::store::service;
+use crate::layermanager::store::{ServiceRow, service};
 use crate::model::{Chain, ServiceKey};
 
 /// Checks what has not been checked yet, if there is any.
 pub(in crate::layermanager) async fn check(shared: Arc<Shared>, alive: Alive) {
     if let Err(error) = check_all(&shared, &alive).await {
         warn!(error = %Chain(&error), "cannot check the content of the older release");
+    }
+}
+
+impl Shared {
+    /// What the check found out about a service.
+    pub(in crate::layermanager) fn known_damage(&self, row: &ServiceRow) -> Option<DamageError> {
+        let path = self.settings.services_dir.join(&row.path);
+        let changed = row.package_digest.as_deref() == Some(store::CHANGED);
+        changed.then_some(DamageError::Content { path })
     }
 }
 

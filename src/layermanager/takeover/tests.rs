@@ -343,7 +343,11 @@ async fn content_that_has_changed_is_found_if_other_content_has_not() {
         .install_service(&info("bad", 1, ""))
         .await
         .unwrap_err();
-    assert!(Chain(&error).to_string().contains("next list of CM"));
+    let text = Chain(&error).to_string();
+    assert!(
+        text.contains("next list of CM") && text.contains("have changed"),
+        "{text}"
+    );
     let url = "file:///no/such/package";
     let error = content
         .install_service(&info("bad", 1, url))

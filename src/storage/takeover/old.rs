@@ -136,7 +136,7 @@ impl OldRow {
         let statement: &rusqlite::Statement<'_> = row.as_ref();
         let mut columns = BTreeMap::new();
         let mut name = Vec::new();
-        for (index, column) in statement.column_names().into_iter().enumerate() {
+        for (index, column) in statement.column_names().enumerate() {
             let value = match row.get_ref(index)? {
                 // SQLite stores any bytes as text.
                 ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec())
