@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ use crate::iamclient::{Iam, IamSettings};
 use crate::launcher::{
     Launcher, LauncherEnds, LauncherTask, LinuxHost, LinuxSettings, content_in_use,
 };
-use crate::layermanager::{Content, ContentSettings, Users};
+use crate::layermanager::{CheckSettings, Content, ContentSettings, Users};
 use crate::model::{Alert, AlertKind, Report};
 use crate::networkmanager::{NetworkSettings, Networks};
 use crate::resourcemanager::Resources;
@@ -57,12 +57,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let notifier = Notifier::new(&wishes);
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    // Without us it would end the process.
+    let check = signal(SignalKind::user_defined1()).context("cannot wait for SIGUSR1")?;
     let _lock = WorkdirLock::take(&config.working_dir)?;
 
     notifier.status("starting");
     // Nothing that is half done here has to be undone: the next start finds it.
     let mut unit = tokio::select! {
-        unit = Unit::start(&config) => unit?,
+        unit = Unit::start(&config, check) => unit?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -94,7 +96,7 @@ struct Unit {
 }
 
 impl Unit {
-    async fn start(config: &Config) -> anyhow::Result<Self> {
+    async fn start(config: &Config, check_wanted: Signal) -> anyhow::Result<Self> {
         let mut tasks = JoinSet::new();
         let (reports, outgoing) = mpsc::channel(REPORTS);
         let (request_sender, requests) = mpsc::channel(REQUESTS);
@@ -122,6 +124,8 @@ impl Unit {
         let content = Content::start(content_settings, database.clone()).await?;
 
         let damage = content.damage();
+        let (demand, demanded) = mpsc::channel(1);
+        let check = content.check(CheckSettings::default(), demanded);
         let (host, units) =
             LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
         let ends = LauncherEnds {
@@ -133,6 +137,8 @@ impl Unit {
         let (launcher, launcher_task) =
             LauncherTask::start(Arc::new(host), database.clone(), ends).await?;
         tasks.spawn(named("launcher", launcher_task.run()));
+        tasks.spawn(named("content check", check));
+        tasks.spawn(named("signal for the check", pass_on(check_wanted, demand)));
 
         let inputs = CmInputs {
             status: launcher.status(),
@@ -179,6 +185,19 @@ impl Unit {
         };
         if timeout(END, ended).await.is_err() {
             warn!("some loops did not end in {END:?}; leaving them");
+        }
+    }
+}
+
+/// Has content checked each time that the signal comes, until nobody can.
+async fn pass_on(mut signal: Signal, demand: mpsc::Sender<()>) {
+    loop {
+        tokio::select! {
+            Some(()) = signal.recv() => match demand.try_send(()) {
+                Ok(()) => info!("installed content is checked: SIGUSR1"),
+                Err(_) => info!("a check is about to begin already"),
+            },
+            () = demand.closed() => return,
         }
     }
 }

@@ -87,8 +87,10 @@ pub(in crate::layermanager) async fn run(
             _ = alive.changed() => break,
         }
     }
-    // It looks now and then whether we are stopping.
-    ended(&mut pass).await;
+    if pass.is_some() {
+        // It looks now and then whether we are stopping.
+        ended(&mut pass).await;
+    }
 }
 
 /// A check that is being made.
@@ -146,7 +148,11 @@ impl Shared {
         Ok(())
     }
 
-    async fn check(&self, alive: &Alive, speed: &Arc<Speed>) -> Result<(), ContentError> {
+    pub(super) async fn check(
+        &self,
+        alive: &Alive,
+        speed: &Arc<Speed>,
+    ) -> Result<(), ContentError> {
         let began = Instant::now();
         let installed = self.installed(false).await?;
         let present: Vec<_> = installed
