@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aos_package::Platform;
 use aos_package::archive::Compression;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -38,6 +39,12 @@ pub(crate) enum Command {
     /// Make the package of a service or a layer; same input, same bytes
     #[command(subcommand)]
     Pack(PackCommand),
+    /// Show what is in a package, check it, and tell what SM would refuse
+    ///
+    /// Reads packages of services and layers, OCI image layouts and what
+    /// `docker save` writes. Exit codes: 0 it is whole, 1 it is damaged or
+    /// would be refused.
+    Inspect(InspectArgs),
     /// Play CM and IAM on loopback, with certificates of their own
     #[command(subcommand)]
     Unit(UnitCommand),
@@ -134,6 +141,17 @@ impl CompressionArgs {
             Compress::None => Compression::None,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The package
+    #[arg(value_name = "FILE")]
+    pub(crate) package: PathBuf,
+    /// Of an image for several platforms, the one to look at
+    #[arg(long, value_name = "OS/ARCHITECTURE", value_parser = parse_platform,
+          default_value_t = Platform::host())]
+    pub(crate) platform: Platform,
 }
 
 #[derive(Debug, Subcommand)]
@@ -255,6 +273,17 @@ fn parse_variable(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
         _ => Err("it is not NAME=VALUE".to_owned()),
+    }
+}
+
+fn parse_platform(text: &str) -> Result<Platform, String> {
+    match text.split_once('/') {
+        Some((os, architecture)) if !os.is_empty() && !architecture.is_empty() => Ok(Platform {
+            architecture: architecture.to_owned(),
+            os: os.to_owned(),
+            os_version: None,
+        }),
+        _ => Err("it is not OS/ARCHITECTURE, such as linux/arm64".to_owned()),
     }
 }
 
