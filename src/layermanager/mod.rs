@@ -18,6 +18,7 @@ mod content;
 mod copy;
 mod error;
 mod expiry;
+mod fetch;
 mod install;
 mod installed;
 mod installing;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use content::{Content, ContentSettings};
 pub use error::{ContentError, DamageError, InstallError};
+pub use fetch::{AttemptError, Download, Downloads, FetchError};
 pub use package::PackageError;
 pub use source::UrlError;
 pub use unpack::UnpackError;
