@@ -7,13 +7,14 @@
 //! are left running.
 
 mod reset;
+mod status;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::iamclient::{Iam, IamSettings};
 use crate::launcher::{Launcher, LauncherTask, LinuxHost, LinuxSettings};
-use crate::layermanager::{Content, ContentSettings};
+use crate::layermanager::{Content, ContentSettings, Downloads};
 use crate::model::{Alert, AlertKind, Report};
 use crate::networkmanager::{NetworkSettings, Networks};
 use crate::resourcemanager::Resources;
@@ -34,6 +35,9 @@ pub use reset::reset;
 
 /// Name of the database in the working directory.
 const DATABASE: &str = "servicemanager.db";
+
+/// What systemd is told when there is nothing to tell.
+const RUNNING: &str = "running";
 
 /// Reports that may wait for the session to take them.
 const REPORTS: usize = 64;
@@ -63,7 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    notifier.ready("running");
+    notifier.ready(RUNNING);
     info!("ready");
 
     let outcome = tokio::select! {
@@ -71,6 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => Ok(()),
         ended = unit.tasks.join_next() => Err(broken(ended)),
         () = supervisor::watch(&notifier, &wishes, &unit.checks) => Ok(()),
+        () = status::tell(&notifier, unit.downloads.clone(), RUNNING, status::downloads) => Ok(()),
     };
 
     notifier.stopping("stopping; instances keep running");
@@ -88,6 +93,7 @@ struct Unit {
     dispatch: tokio::task::AbortHandle,
     reports: mpsc::Sender<Report>,
     launcher: Launcher,
+    downloads: watch::Receiver<Downloads>,
 }
 
 impl Unit {
@@ -113,6 +119,7 @@ impl Unit {
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
         let content = Content::start(content_settings(config), database.clone()).await?;
 
+        let downloads = content.downloads();
         let (host, units) =
             LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
         let (launcher, launcher_task) =
@@ -138,6 +145,7 @@ impl Unit {
             dispatch,
             reports,
             launcher,
+            downloads,
         })
     }
 
@@ -149,6 +157,7 @@ impl Unit {
             dispatch,
             reports,
             launcher,
+            ..
         } = self;
         dispatch.abort();
         drop((checks, reports, launcher));
@@ -271,6 +280,8 @@ fn content_settings(config: &Config) -> ContentSettings {
     ContentSettings {
         services_dir: config.services_dir.clone(),
         layers_dir: config.layers_dir.clone(),
+        download_dir: config.download_dir.clone(),
+        ca_cert: Some(config.ca_cert.clone()),
         extract_dir: config.extract_dir.clone(),
         service_ttl: config.service_ttl,
         layer_ttl: config.layer_ttl,

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::error::ContentError;
 use super::expiry;
+use super::fetch::{Downloads, FetchSettings, Patience};
 use super::shared::{Alive, Shared};
 use super::spawn::spawned;
 use crate::model::{LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
@@ -20,12 +21,27 @@ pub struct ContentSettings {
     pub services_dir: PathBuf,
     /// Directory of the layers.
     pub layers_dir: PathBuf,
+    /// Where packages are that are being downloaded. What can be gone on with
+    /// outlives a start, nothing else does.
+    pub download_dir: PathBuf,
+    /// Root certificates that servers of packages may have besides the system's.
+    pub ca_cert: Option<PathBuf>,
     /// Where an older release unpacked packages; cleared at start.
     pub extract_dir: PathBuf,
     /// How long a service is kept that is no longer in use.
     pub service_ttl: Duration,
     /// How long a layer is kept that is no longer in use.
     pub layer_ttl: Duration,
+}
+
+impl ContentSettings {
+    pub(super) fn fetch(&self) -> FetchSettings {
+        FetchSettings {
+            directory: self.download_dir.clone(),
+            ca_cert: self.ca_cert.clone(),
+            patience: Patience::default(),
+        }
+    }
 }
 
 /// Handle of the installed services and layers. Work in progress is given up
@@ -70,7 +86,7 @@ impl Content {
     /// The package is not what CM says, not what a package is, or does not fit.
     pub async fn install_service(&self, info: &ServiceInfo) -> Result<Vec<String>, ContentError> {
         let (shared, alive, info) = self.job(info);
-        let (_waits, caller) = oneshot::channel();
+        let (_waits, caller) = watch::channel(());
         spawned(async move {
             let key = info.key();
             shared
@@ -89,7 +105,7 @@ impl Content {
     /// The package is not what CM says, not what a package is, or does not fit.
     pub async fn install_layer(&self, info: &LayerInfo) -> Result<(), ContentError> {
         let (shared, alive, info) = self.job(info);
-        let (_waits, caller) = oneshot::channel();
+        let (_waits, caller) = watch::channel(());
         spawned(async move {
             let digest = info.digest.clone();
             shared
@@ -127,6 +143,12 @@ impl Content {
         let shared = Arc::clone(&self.shared);
         let replaced = shared.take_replaced();
         spawned(async move { shared.retain(services, layers, replaced).await }).await
+    }
+
+    /// The downloads that are under way.
+    #[must_use]
+    pub fn downloads(&self) -> watch::Receiver<Downloads> {
+        self.shared.fetcher.downloads()
     }
 
     #[cfg(test)]

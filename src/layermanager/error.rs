@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aos_package::{DigestError, JsonError, ManifestError, Short};
 
+use super::fetch::FetchError;
 use super::package::PackageError;
 use super::unpack::UnpackError;
 use crate::model::ServiceKey;
@@ -59,6 +60,13 @@ pub enum ContentError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The partial downloads cannot be looked at.
+    #[error("cannot use the directory of downloads")]
+    Downloads {
+        /// Why.
+        #[source]
+        source: FetchError,
     },
     /// The database does not know.
     #[error("cannot read or write what is installed")]

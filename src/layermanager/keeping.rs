@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::error::ContentError;
 use super::shared::Shared;
@@ -16,9 +17,10 @@ impl Shared {
         blocking(move || {
             reconcile::prepare(&settings.services_dir)?;
             reconcile::prepare(&settings.layers_dir)?;
-            reconcile::clear(&settings.extract_dir)
+            reconcile::clear(&settings.extract_dir, &settings.download_dir)
         })
         .await??;
+        self.clear_downloads().await?;
 
         let mut services = HashSet::new();
         for row in store::services(&self.database).await? {
@@ -48,6 +50,12 @@ impl Shared {
             reconcile::sweep_layers(&settings.layers_dir, &layers)
         })
         .await?
+    }
+
+    async fn clear_downloads(&self) -> Result<(), ContentError> {
+        let fetcher = self.fetcher.clone();
+        let swept = blocking(move || fetcher.sweep(SystemTime::now())).await?;
+        swept.map_err(|source| ContentError::Downloads { source })
     }
 
     /// Takes what was replaced so far. What is replaced from now on may be in

@@ -18,6 +18,10 @@ mod content;
 mod copy;
 mod error;
 mod expiry;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "installs still open their packages themselves")
+)]
 mod fetch;
 mod install;
 mod installed;

@@ -57,14 +57,20 @@ pub(super) fn sweep_layers(directory: &Path, known: &HashSet<String>) -> Result<
     Ok(())
 }
 
-/// Removes all that is in a directory; one that does not exist is empty.
-pub(super) fn clear(directory: &Path) -> Result<(), ContentError> {
+/// Removes all that is in a directory but `kept`, which may be there too; one that
+/// does not exist is empty.
+pub(super) fn clear(directory: &Path, kept: &Path) -> Result<(), ContentError> {
     match fs::symlink_metadata(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         _ => {}
     }
+    if directory.starts_with(kept) {
+        return Ok(());
+    }
     for entry in entries(directory)? {
-        remove_stray(&entry.path);
+        if !kept.starts_with(&entry.path) {
+            remove_stray(&entry.path);
+        }
     }
     Ok(())
 }
@@ -149,6 +155,24 @@ mod tests {
         }
         assert!(!is_absent(directory.path()));
         assert!(!is_absent(&at("cannot\0look")));
+    }
+
+    #[test]
+    fn directory_of_downloads_is_not_cleared_with_the_one_around_it() {
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("download")).unwrap();
+        fs::write(at("download/part"), "").unwrap();
+        fs::write(at("leftover"), "").unwrap();
+
+        clear(directory.path(), &at("download")).unwrap();
+        assert!(at("download/part").exists() && !at("leftover").exists());
+
+        clear(&at("download"), &at("download")).unwrap();
+        assert!(at("download/part").exists());
+
+        clear(directory.path(), Path::new("/elsewhere")).unwrap();
+        assert!(!at("download").exists());
     }
 
     #[test]

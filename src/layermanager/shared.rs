@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::content::ContentSettings;
+use super::fetch::Fetcher;
 use super::locks::Locks;
 use crate::model::ServiceKey;
 use crate::storage::Database;
 
-/// Installs that work at the same time.
+/// Installs that work at the same time, and with them downloads: an install opens
+/// its package when it has a slot.
 const PARALLEL: usize = 2;
 
 /// What the tasks share.
@@ -20,6 +22,7 @@ pub(super) struct Shared {
     pub(super) database: Database,
     pub(super) locks: Locks<Item>,
     pub(super) slots: Semaphore,
+    pub(super) fetcher: Fetcher,
     /// Content that another took the place of, while instances may still run on
     /// it. The next `retain` removes it.
     replaced: Mutex<Vec<PathBuf>>,
@@ -35,11 +38,12 @@ pub(super) enum Item {
 /// Closed when the last handle is gone.
 pub(super) type Alive = watch::Receiver<()>;
 /// Closed when the caller no longer waits.
-pub(super) type Caller = oneshot::Receiver<()>;
+pub(super) type Caller = watch::Receiver<()>;
 
 impl Shared {
     pub(super) fn new(settings: ContentSettings, database: Database) -> Self {
         Self {
+            fetcher: Fetcher::new(settings.fetch()),
             settings,
             database,
             locks: Locks::default(),

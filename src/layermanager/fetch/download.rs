@@ -268,6 +268,6 @@ async fn wanted<T>(
 }
 
 /// Waits until nobody holds the other end.
-pub(super) async fn closed(end: &mut watch::Receiver<()>) {
+pub(in crate::layermanager) async fn closed(end: &mut watch::Receiver<()>) {
     while end.changed().await.is_ok() {}
 }

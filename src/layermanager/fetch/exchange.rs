@@ -40,7 +40,7 @@ pub(super) enum Failed {
 }
 
 /// The part of a file that is asked for.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
     pub(super) offset: u64,
     pub(super) if_range: Option<&'a HeaderValue>,

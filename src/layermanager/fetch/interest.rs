@@ -5,6 +5,7 @@
 //! downloaded by one at a time; who comes later finds its bytes.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,10 +116,22 @@ impl Interest {
         self.spool.length()
     }
 
+    /// Whether to open the package again after its use failed with `error`: the
+    /// download has to begin again, or the sums are `wrong` and might be right the
+    /// next time. Bytes with wrong sums are never used again. Blocks.
+    pub(in crate::layermanager) fn again(
+        &self,
+        error: &(dyn Error + 'static),
+        wrong: bool,
+    ) -> bool {
+        let restarted = matches!(FetchError::within(error), Some(FetchError::Restarted(_)));
+        restarted || (wrong && self.reject())
+    }
+
     /// Says that the bytes are not those of the package: they are never used
     /// again. Returns whether to open it again, because others may be right; no
     /// more than three times. Blocks.
-    pub(in crate::layermanager) fn reject(&self) -> bool {
+    pub(super) fn reject(&self) -> bool {
         let opened = self.trail.opened().take();
         if let Some(opened) = opened {
             self.remove_if(&opened);

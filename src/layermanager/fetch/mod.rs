@@ -37,6 +37,7 @@ use nix::fcntl::OFlag;
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 pub(super) use address::Address;
+pub(super) use download::closed;
 pub use error::{AttemptError, FetchError};
 pub(super) use interest::Interest;
 pub(super) use limits::Patience;
@@ -44,7 +45,7 @@ pub use progress::{Download, Downloads};
 
 use super::source::{Source, UrlError};
 use super::spawn::blocking;
-use download::{Downloader, Message, closed};
+use download::{Downloader, Message};
 use exchange::Client;
 use interest::Registry;
 use limits::QUEUE;
@@ -93,8 +94,8 @@ pub(super) struct Waiting {
     pub(super) alive: watch::Receiver<()>,
 }
 
-/// Opens packages.
-#[derive(Debug)]
+/// Opens packages. Clones are handles of the same.
+#[derive(Clone, Debug)]
 pub(super) struct Fetcher {
     settings: FetchSettings,
     registry: Arc<Registry>,
@@ -236,7 +237,7 @@ impl Fetcher {
 
         let file = Arc::new(file);
         interest.trail().begin(Arc::clone(&file), offset > 0);
-        let tracker = self.board.begin(interest.item(), url, offset, id.size);
+        let tracker = self.board.begin(interest.item(), &url, offset, id.size);
         let reader = DownloadReader::new(
             Arc::clone(&file),
             offset,
@@ -244,7 +245,7 @@ impl Fetcher {
             reader::Source {
                 messages,
                 tracker,
-                lock,
+                _lock: lock,
             },
             interest.trail(),
         );

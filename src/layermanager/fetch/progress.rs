@@ -86,7 +86,7 @@ impl Board {
     }
 
     /// A download of which `done` bytes are there begins.
-    pub(super) fn begin(&self, item: &str, url: String, done: u64, total: u64) -> Tracker {
+    pub(super) fn begin(&self, item: &str, url: &str, done: u64, total: u64) -> Tracker {
         let mut key = 0;
         self.0.send_modify(|downloads| {
             key = 1 + downloads.0.iter().map(|it| it.key).max().unwrap_or(0);
@@ -223,7 +223,7 @@ mod tests {
     async fn downloads_are_told_until_they_are_dropped() {
         let board = Board::default();
         let told = board.watch();
-        let begin = |item| board.begin(item, String::new(), 0, 20_000_000);
+        let begin = |item| board.begin(item, "", 0, 20_000_000);
 
         let mut first = begin("service a version 3");
         let second = begin("layer b");
@@ -243,7 +243,7 @@ mod tests {
     async fn pieces_are_told_once_a_second() {
         let board = Board::default();
         let mut told = board.watch();
-        let mut download = board.begin("a", String::new(), 0, 1000);
+        let mut download = board.begin("a", "", 0, 1000);
         told.mark_unchanged();
 
         download.advance(1, Instant::now());

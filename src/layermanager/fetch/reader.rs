@@ -76,7 +76,7 @@ enum Coming {
 pub(super) struct Source {
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) tracker: Tracker,
-    pub(super) lock: OwnedMutexGuard<()>,
+    pub(super) _lock: OwnedMutexGuard<()>,
 }
 
 impl DownloadReader {

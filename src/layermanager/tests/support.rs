@@ -251,6 +251,8 @@ async fn start(directory: &TempDir, database: &Database) -> Result<Content, Cont
         ContentSettings {
             services_dir: path.join("services"),
             layers_dir: path.join("layers"),
+            download_dir: path.join("download"),
+            ca_cert: None,
             extract_dir: path.join("extract"),
             service_ttl: Duration::from_hours(1),
             layer_ttl: Duration::from_hours(2),

@@ -101,7 +101,7 @@ async fn too_many_bytes_are_not_taken() {
     // Without a length the server ends by closing.
     let (closed, asked) = told(b"package", Reply::new("200 OK", &[], b"packages")).await;
     assert_eq!(
-        (&closed[..], asked),
+        (closed.as_str(), asked),
         ("file is longer than the expected 7 bytes", 1)
     );
 
@@ -109,7 +109,7 @@ async fn too_many_bytes_are_not_taken() {
     let body = b"7\r\npackage\r\n1\r\ns\r\n0\r\n\r\n";
     let (chunks, asked) = told(b"package", Reply::new("200 OK", &chunked, body)).await;
     assert_eq!(
-        (&chunks[..], asked),
+        (chunks.as_str(), asked),
         ("file is longer than the expected 7 bytes", 1)
     );
 }
@@ -124,7 +124,7 @@ async fn too_few_bytes_are_told_if_the_server_says_that_they_are_all() {
     )
     .await;
 
-    assert_eq!((&told[..], asked), ("file is 4 bytes, expected 7", 1));
+    assert_eq!((told.as_str(), asked), ("file is 4 bytes, expected 7", 1));
 }
 
 #[tokio::test]

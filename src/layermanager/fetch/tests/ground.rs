@@ -122,16 +122,15 @@ impl Ground {
             let fetched = self.open(url, id, interest).await.map_err(told)?;
             let bytes = match read(fetched).await {
                 Ok(bytes) => bytes,
-                Err(error) => match FetchError::within(&error) {
-                    Some(FetchError::Restarted(_)) => continue,
-                    _ => return Err(Chain(&error).to_string()),
-                },
+                Err(error) if interest.again(&error, false) => continue,
+                Err(error) => return Err(Chain(&error).to_string()),
             };
             if id_of(&bytes) == *id {
                 return Ok(bytes);
             }
-            if !interest.reject() {
-                return Err("SHA3-256 is wrong".into());
+            let wrong = io::Error::other("SHA3-256 is wrong");
+            if !interest.again(&wrong, true) {
+                return Err(wrong.to_string());
             }
         }
     }

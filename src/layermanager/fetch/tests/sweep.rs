@@ -51,7 +51,7 @@ async fn what_is_no_partial_download_goes() {
     fs::create_dir_all(at("directory/of/another/release")).unwrap();
     fs::write(at("package.tar"), "of another release").unwrap();
     fs::write(at(&format!("{other}.part")), "bytes of nobody knows what").unwrap();
-    fs::write(at(&format!("{}1.json", &other[1..])), "{}").unwrap();
+    fs::write(at(&format!("{other}1.json")), "{}").unwrap();
     fs::write(ground.meta(&id).with_extension("tmp"), "{").unwrap();
     fs::copy(ground.meta(&id), at(&format!("{other}.json"))).unwrap();
 
