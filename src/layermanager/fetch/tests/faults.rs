@@ -61,9 +61,10 @@ async fn trouble_that_passes_is_waited_for() {
 async fn trouble_that_stays_is_told_after_the_last_attempt() {
     let (told, asked) = told(b"package", Reply::status("503 Service Unavailable")).await;
 
-    assert_eq!(
-        told,
-        "no progress in 4 attempts and 0 s: the server answers: 503 Service Unavailable"
+    assert!(told.starts_with("no progress in 4 attempts"), "{told}");
+    assert!(
+        told.ends_with(" s: the server answers: 503 Service Unavailable"),
+        "{told}"
     );
     assert_eq!(asked, 4);
 }
@@ -80,7 +81,7 @@ async fn nobody_there_is_told_after_the_last_attempt() {
         .unwrap_err();
 
     assert!(
-        told.starts_with("no progress in 4 attempts and 0 s: cannot connect: "),
+        told.starts_with("no progress in 4 attempts") && told.contains(" s: cannot connect: "),
         "{told}"
     );
     assert!(told.contains("refused"), "{told}");

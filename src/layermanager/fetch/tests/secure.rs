@@ -109,7 +109,8 @@ async fn certificate_whose_time_is_not_now_is_tried_again() {
         .unwrap_err();
 
     assert!(
-        told.starts_with("no progress in 4 attempts and 0 s: no TLS with the server: "),
+        told.starts_with("no progress in 4 attempts")
+            && told.contains("s: no TLS with the server: "),
         "{told}"
     );
 }
