@@ -7,6 +7,7 @@
 //! are left running.
 
 mod reset;
+mod status;
 mod takeover;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -26,7 +27,7 @@ use crate::iamclient::{Iam, IamSettings};
 use crate::launcher::{
     Launcher, LauncherEnds, LauncherTask, LinuxHost, LinuxSettings, content_in_use,
 };
-use crate::layermanager::{CheckSettings, Content, ContentSettings, Users};
+use crate::layermanager::{CheckSettings, Content, ContentSettings, Downloads, Users};
 use crate::model::{Alert, AlertKind, Report};
 use crate::networkmanager::{NetworkSettings, Networks};
 use crate::resourcemanager::Resources;
@@ -37,6 +38,9 @@ pub use reset::reset;
 
 /// Name of the database in the working directory.
 const DATABASE: &str = "servicemanager.db";
+
+/// What systemd is told when there is nothing to tell.
+const RUNNING: &str = "running";
 
 /// Reports that may wait for the session to take them.
 const REPORTS: usize = 64;
@@ -68,7 +72,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    notifier.ready("running");
+    notifier.ready(RUNNING);
     info!("ready");
 
     let outcome = tokio::select! {
@@ -76,6 +80,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => Ok(()),
         ended = unit.tasks.join_next() => Err(broken(ended)),
         () = supervisor::watch(&notifier, &wishes, &unit.checks) => Ok(()),
+        () = status::tell(&notifier, unit.downloads.clone(), RUNNING, status::downloads) => Ok(()),
     };
 
     notifier.stopping("stopping; instances keep running");
@@ -93,6 +98,7 @@ struct Unit {
     dispatch: tokio::task::AbortHandle,
     reports: mpsc::Sender<Report>,
     launcher: Launcher,
+    downloads: watch::Receiver<Downloads>,
 }
 
 impl Unit {
@@ -126,6 +132,7 @@ impl Unit {
         let damage = content.damage();
         let (demand, demanded) = mpsc::channel(1);
         let check = content.check(CheckSettings::default(), demanded);
+        let downloads = content.downloads();
         let (host, units) =
             LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
         let ends = LauncherEnds {
@@ -159,6 +166,7 @@ impl Unit {
             dispatch,
             reports,
             launcher,
+            downloads,
         })
     }
 
@@ -170,6 +178,7 @@ impl Unit {
             dispatch,
             reports,
             launcher,
+            ..
         } = self;
         dispatch.abort();
         drop((checks, reports, launcher));
@@ -308,6 +317,7 @@ fn content_settings(config: &Config) -> ContentSettings {
         layers_dir: config.layers_dir.clone(),
         layers_part_limit: config.layers_part_limit,
         download_dir: config.download_dir.clone(),
+        ca_cert: Some(config.ca_cert.clone()),
         extract_dir: config.extract_dir.clone(),
         service_ttl: config.service_ttl,
         layer_ttl: config.layer_ttl,

@@ -93,6 +93,7 @@ fn nowhere(config: &Config) -> ContentSettings {
     ContentSettings {
         services_dir: directory.join("services"),
         layers_dir: directory.join("layers"),
+        download_dir: directory.join("download"),
         extract_dir: directory.join("extract"),
         ..super::content_settings(config)
     }

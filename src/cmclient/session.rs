@@ -16,8 +16,8 @@ use super::outbox::{Outbox, State};
 use super::v3;
 use super::v3::proto::SmIncomingMessages;
 use super::{CmError, CmInputs, CmSettings};
-use crate::model::{Report, Request};
-use crate::peer::{Backoff, Troubles};
+use crate::model::{Backoff, Report, Request};
+use crate::peer::Troubles;
 
 /// How long a connection that is no longer wanted may take to end: as long as
 /// CM waits for an answer.

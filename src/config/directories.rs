@@ -27,7 +27,7 @@ pub(super) fn shared_directories(config: &Config) -> Vec<Problem> {
             let other = plain(other);
             // Two that are equal are one problem.
             let told = other == path && other_index < index;
-            // Nothing in these two outlives a start anyway.
+            // What outlives a start in these two is known by its name.
             let both_scratch = is_scratch(key) && is_scratch(other_key);
             if other_index != index && !told && !both_scratch && other.starts_with(&path) {
                 problems.push(Problem {

@@ -13,8 +13,8 @@ use super::task::IamTask;
 use super::v4::iam_permissions_service_client::IamPermissionsServiceClient;
 use super::v4::{self, RegisterInstanceRequest, UnregisterInstanceRequest};
 use super::{IamError, IamSettings};
-use crate::model::{Chain, InstanceIdent, NodeInfo, TlsIdentity};
-use crate::peer::{Backoff, Refusal};
+use crate::model::{Backoff, Chain, InstanceIdent, NodeInfo, TlsIdentity};
+use crate::peer::Refusal;
 use crate::storage::Database;
 
 /// No call takes longer.

@@ -14,8 +14,8 @@ use super::store::{self, Location, Told};
 use super::v4::GetCertRequest;
 use super::v4::iam_public_service_client::IamPublicServiceClient;
 use super::{CertificateError, IamError, IamSettings, certificate};
-use crate::model::{Chain, NodeInfo, TlsIdentity};
-use crate::peer::{Backoff, Dialer, PeerError, Refusal, Troubles};
+use crate::model::{Backoff, Chain, NodeInfo, TlsIdentity};
+use crate::peer::{Dialer, PeerError, Refusal, Troubles};
 use crate::storage::Database;
 
 /// A renewed certificate is noticed within this time.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::error::ContentError;
 use super::expiry;
+use super::fetch::{Downloads, FetchSettings, Patience};
 use super::keeper::Users;
 use super::shared::{Alive, Retained, Shared};
 use super::spawn::spawned;
@@ -27,8 +28,11 @@ pub struct ContentSettings {
     pub services_part_limit: u8,
     /// Percent of its partition that `layers_dir` may take; 0: no limit.
     pub layers_part_limit: u8,
-    /// Directory of the downloads.
+    /// Where packages are that are being downloaded. What can be gone on with
+    /// outlives a start, nothing else does.
     pub download_dir: PathBuf,
+    /// Root certificates that servers of packages may have besides the system's.
+    pub ca_cert: Option<PathBuf>,
     /// Where an older release unpacked packages; cleared.
     pub extract_dir: PathBuf,
     /// How long a service is kept that is no longer in use.
@@ -37,6 +41,16 @@ pub struct ContentSettings {
     pub layer_ttl: Duration,
     /// Who knows what instances on this machine are made of.
     pub users: Users,
+}
+
+impl ContentSettings {
+    pub(super) fn fetch(&self) -> FetchSettings {
+        FetchSettings {
+            directory: self.download_dir.clone(),
+            ca_cert: self.ca_cert.clone(),
+            patience: Patience::default(),
+        }
+    }
 }
 
 /// Handle of the installed services and layers. Work in progress is given up
@@ -84,7 +98,7 @@ impl Content {
     /// The package is not what CM says, not what a package is, or does not fit.
     pub async fn install_service(&self, info: &ServiceInfo) -> Result<Vec<String>, ContentError> {
         let (shared, alive, info) = self.job(info);
-        let (_waits, caller) = oneshot::channel();
+        let (_waits, caller) = watch::channel(());
         spawned(async move {
             let key = info.key();
             shared
@@ -103,7 +117,7 @@ impl Content {
     /// The package is not what CM says, not what a package is, or does not fit.
     pub async fn install_layer(&self, info: &LayerInfo) -> Result<(), ContentError> {
         let (shared, alive, info) = self.job(info);
-        let (_waits, caller) = oneshot::channel();
+        let (_waits, caller) = watch::channel(());
         spawned(async move {
             let digest = info.digest.clone();
             shared
@@ -184,6 +198,12 @@ impl Content {
         let replaced = shared.take_replaced();
         let retained = Retained { services, layers };
         spawned(async move { shared.retain(retained, replaced).await }).await
+    }
+
+    /// The downloads that are under way.
+    #[must_use]
+    pub fn downloads(&self) -> watch::Receiver<Downloads> {
+        self.shared.fetcher.downloads()
     }
 
     #[cfg(test)]

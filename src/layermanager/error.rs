@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aos_package::{DigestError, JsonError, ManifestError, Short};
 
+use super::fetch::FetchError;
 use super::package::PackageError;
 use super::record::RecordError;
 use super::space::NoSpace;
@@ -94,6 +95,13 @@ pub enum ContentError {
     /// Nobody knows what instances are made of.
     #[error("cannot find out what instances are made of")]
     Users(#[source] io::Error),
+    /// The partial downloads cannot be looked at.
+    #[error("cannot use the directory of downloads")]
+    Downloads {
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
     /// The database does not know.
     #[error("cannot read or write what is installed")]
     Storage(#[from] StorageError),

@@ -6,6 +6,7 @@ use aos_package::{Digest, hex};
 use tokio::sync::SemaphorePermit;
 
 use super::error::InstallError;
+use super::fetch::closed;
 use super::install::{directory_name, stage_layer, stage_service, unique};
 use super::installed::{is_directory, read_service};
 use super::reconcile;
@@ -175,7 +176,7 @@ impl Shared {
 async fn wanted<T>(caller: &mut Caller, wait: impl Future<Output = T>) -> Result<T, InstallError> {
     tokio::select! {
         biased;
-        _ = caller => Err(InstallError::Abandoned),
+        () = closed(caller) => Err(InstallError::Abandoned),
         done = wait => Ok(done),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::error::ContentError;
 use super::keeper::InUse;
@@ -26,6 +27,7 @@ impl Shared {
                 tracing::error!(error = %Chain(&error), "nothing can be installed there");
             }
         }
+        self.clear_downloads().await;
 
         for row in store::services(&self.database).await? {
             if self.is_lost(&self.settings.services_dir, &row.path).await? {
@@ -98,6 +100,15 @@ impl Shared {
             }
         }
         Ok(paths)
+    }
+
+    /// What is left there is in nobody's way but that of the space that it takes.
+    async fn clear_downloads(&self) {
+        let fetcher = self.fetcher.clone();
+        let swept = blocking(move || fetcher.sweep(SystemTime::now())).await;
+        if let Ok(Err(error)) = swept {
+            tracing::error!(error = %Chain(&error), "the directory of downloads cannot be used");
+        }
     }
 
     pub(super) async fn retain(

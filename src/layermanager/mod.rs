@@ -19,6 +19,11 @@ mod content;
 mod copy;
 mod error;
 mod expiry;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "installs still open their packages themselves")
+)]
+mod fetch;
 mod install;
 mod installed;
 mod installing;
@@ -54,6 +59,7 @@ mod tests;
 
 pub use content::{Content, ContentSettings};
 pub use error::{ContentError, DamageError, InstallError};
+pub use fetch::{AttemptError, Download, Downloads, FetchError};
 pub use keeper::Users;
 pub use package::PackageError;
 pub use record::RecordError;

@@ -14,7 +14,7 @@ use aos_package::archive::{Archive, ArchiveError, Compression, EntryPath, Kind, 
 use aos_package::{Digest, ManifestError, Short, hex};
 use nix::fcntl::OFlag;
 
-use super::source::{UrlError, file_path};
+use super::source::{Source, UrlError};
 use super::sums::{Summed, summed};
 
 /// Bytes of a manifest or configuration.
@@ -123,7 +123,9 @@ impl Package {
         limits: Limits,
         stopped: &dyn Fn() -> bool,
     ) -> Result<Self, PackageError> {
-        let path = file_path(expected.url)?;
+        let Source::File(path) = Source::parse(expected.url)? else {
+            return Err(UrlError::Scheme.into());
+        };
         let file = OpenOptions::new()
             .read(true)
             // A FIFO must not make us wait.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::content::ContentSettings;
+use super::fetch::Fetcher;
 use super::keeper::Keeper;
 use super::locks::Locks;
 use super::space::{Space, SpaceSettings};
@@ -14,7 +15,8 @@ pub(super) use crate::model::ContentItem as Item;
 use crate::model::ServiceKey;
 use crate::storage::{Clock, Database};
 
-/// Installs that work at the same time.
+/// Installs that work at the same time, and with them downloads: an install opens
+/// its package when it has a slot.
 const PARALLEL: usize = 2;
 
 /// What the tasks share.
@@ -30,6 +32,7 @@ pub(super) struct Shared {
     /// What is in use, as the database has not been told yet.
     untold: Mutex<Option<Retained>>,
     pub(super) verification: Verification,
+    pub(super) fetcher: Fetcher,
 }
 
 /// What the launcher says is in use.
@@ -42,7 +45,7 @@ pub(super) struct Retained {
 /// Closed when the last handle is gone.
 pub(super) type Alive = watch::Receiver<()>;
 /// Closed when the caller no longer waits.
-pub(super) type Caller = oneshot::Receiver<()>;
+pub(super) type Caller = watch::Receiver<()>;
 
 impl Shared {
     pub(super) fn new(settings: ContentSettings, database: Database, clock: Clock) -> Self {
@@ -65,6 +68,7 @@ impl Shared {
             download_dir: settings.download_dir.clone(),
         };
         Self {
+            fetcher: Fetcher::new(settings.fetch()),
             space: Space::new(space, Arc::clone(&keeper)),
             settings,
             database,

@@ -5,6 +5,7 @@
 //! service id is never taken for a subject id.
 
 mod alert;
+mod backoff;
 mod chain;
 mod command;
 mod damage;
@@ -17,6 +18,7 @@ mod service;
 mod status;
 
 pub use alert::{Alert, AlertKind, ResourceErrors};
+pub use backoff::Backoff;
 pub use chain::Chain;
 pub use command::{
     EnvVar, EnvVarStatus, EnvVarsOverride, EnvVarsStatus, InstanceFilter, LogPart, LogRequest,

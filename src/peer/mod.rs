@@ -1,16 +1,14 @@
-//! How a peer of the unit is reached: TLS, keep-alive, back-off, and one line
-//! in the log for each new trouble.
+//! How a peer of the unit is reached: TLS, keep-alive, and one line in the log
+//! for each new trouble.
 //!
 //! Shared by the clients of IAM and CM. Every connection is TLS, verified
 //! against the root certificate of the configuration; the files are read again
 //! for each connection, so that renewed ones need no restart.
 
-mod backoff;
 mod dialer;
 mod refusal;
 mod troubles;
 
-pub use backoff::Backoff;
 pub use dialer::{Dialer, PeerError};
 pub use refusal::Refusal;
 pub use troubles::Troubles;

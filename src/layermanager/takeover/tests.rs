@@ -49,6 +49,7 @@ impl Old {
             services_part_limit: 0,
             layers_part_limit: 0,
             download_dir: at("download"),
+            ca_cert: None,
             extract_dir: at("extract"),
             service_ttl: Duration::from_hours(24),
             layer_ttl: Duration::from_hours(24),

@@ -39,14 +39,17 @@ async fn refuses_parts(change: impl FnOnce(&mut ServiceParts), parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn http_url_is_refused_for_now() {
+async fn url_without_a_scheme_is_refused() {
     let device = Device::new().await;
     let info = ServiceInfo {
-        url: "https://host/a.tar".into(),
+        url: "ftp://host/a.tar".into(),
         ..device.service("foo", 3, b"")
     };
 
-    let parts = &["https://host/a.tar", "http URLs are not supported yet"];
+    let parts = &[
+        "ftp://host/a.tar",
+        "it is not a file://, http:// or https:// URL",
+    ];
     refuses(&device, &info, parts).await;
 }
 

@@ -258,6 +258,7 @@ fn settings(directory: &TempDir) -> ContentSettings {
         layers_dir: path.join("layers"),
         layers_part_limit: 0,
         download_dir: path.join("download"),
+        ca_cert: None,
         extract_dir: path.join("extract"),
         service_ttl: Duration::from_hours(1),
         layer_ttl: Duration::from_hours(2),

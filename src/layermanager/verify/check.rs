@@ -308,6 +308,7 @@ pub(in crate::layermanager) fn is_damage(error: &DamageError) -> bool {
     match error {
         DamageError::Read { source, .. } => super::difference::is_damage(source),
         DamageError::Digest { .. }
+        | DamageError::Content { .. }
         | DamageError::Manifest { .. }
         | DamageError::Document { .. }
         | DamageError::Files(_)

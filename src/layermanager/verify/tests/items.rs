@@ -11,6 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
+use crate::layermanager::Users;
 use crate::layermanager::content::ContentSettings;
 use crate::layermanager::error::ContentError;
 use crate::layermanager::record;
@@ -19,7 +20,7 @@ use crate::layermanager::store::{self, Installed};
 use crate::layermanager::verify::pace::Speed;
 use crate::layermanager::verify::{CheckSettings, run};
 use crate::model::{Chain, Damage, LayerInfo, ServiceContent, ServiceInfo};
-use crate::storage::Database;
+use crate::storage::{Clock, Database};
 
 struct Device {
     directory: TempDir,
@@ -36,11 +37,18 @@ impl Device {
         let settings = ContentSettings {
             services_dir: path.join("services"),
             layers_dir: path.join("layers"),
+            services_part_limit: 0,
+            layers_part_limit: 0,
+            download_dir: path.join("download"),
+            ca_cert: None,
             extract_dir: path.join("extract"),
             service_ttl: Duration::from_hours(1),
             layer_ttl: Duration::from_hours(1),
+            users: Users::none(),
         };
-        let shared = Arc::new(Shared::new(settings, Database::in_memory().unwrap()));
+        let database = Database::in_memory().unwrap();
+        let clock = Clock::start(&database).await.unwrap();
+        let shared = Arc::new(Shared::new(settings, database, clock));
         let damage = shared.verification.receiver();
         let device = Self {
             directory,

@@ -4,23 +4,38 @@ use std::time::Duration;
 
 /// Exponential delays with jitter, so that the nodes of a unit do not all come
 /// at once when a peer is back.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Backoff {
+    min: Duration,
+    max: Duration,
     tries: u32,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::between(Self::MIN, Self::MAX)
+    }
+}
+
 impl Backoff {
-    /// No delay is shorter.
+    /// No delay is shorter, if nothing else is said.
     pub const MIN: Duration = Duration::from_secs(1);
-    /// No delay is longer.
+    /// No delay is longer, if nothing else is said.
     pub const MAX: Duration = Duration::from_secs(10);
+
+    /// Delays that double from `min` to `max`.
+    #[must_use]
+    pub const fn between(min: Duration, max: Duration) -> Self {
+        Self { min, max, tries: 0 }
+    }
 
     /// The next delay. `random` is in `0.0..1.0`.
     pub fn delay(&mut self, random: f64) -> Duration {
-        let longest = Self::MIN
+        let longest = self
+            .min
             .saturating_mul(2_u32.saturating_pow(self.tries.saturating_add(1)))
-            .min(Self::MAX);
-        let shortest = (longest / 2).max(Self::MIN);
+            .clamp(self.min, self.max.max(self.min));
+        let shortest = (longest / 2).max(self.min);
         self.tries = self.tries.saturating_add(1);
 
         shortest + (longest - shortest).mul_f64(random.clamp(0.0, 1.0))
@@ -58,11 +73,24 @@ mod tests {
         assert_eq!(backoff.delay(0.0), Backoff::MIN);
     }
 
+    #[test]
+    fn bounds_may_be_others() {
+        let (min, max) = (Duration::from_secs(3), Duration::from_secs(13));
+        let mut backoff = Backoff::between(min, max);
+
+        let delays = [(); 4].map(|()| backoff.delay(1.0).as_secs());
+
+        assert_eq!(delays, [6, 12, 13, 13]);
+    }
+
     proptest! {
         #[test]
         fn every_delay_is_within_the_bounds(tries: u32, random: f64) {
             prop_assume!(!random.is_nan());
-            let mut backoff = Backoff { tries };
+            let mut backoff = Backoff {
+                tries,
+                ..Backoff::default()
+            };
 
             let delay = backoff.delay(random);
 

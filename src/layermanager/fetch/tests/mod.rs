@@ -1,0 +1,12 @@
+mod address;
+mod answer;
+mod disk;
+mod faults;
+mod ground;
+mod random;
+mod redirects;
+mod resume;
+mod secure;
+mod server;
+mod sharing;
+mod sweep;
