@@ -4,10 +4,13 @@
 //! - [`ImageConfig`], [`ServiceConfig`]: how its content is run
 //! - [`PackageSums`]: what a package file is recognised by
 //! - [`pack`]: making packages
+//! - [`contents`]: finding the parts of packages in one pass
 //! - [`archive`]: reading the tar archives in them, of unknown origin
 
 pub mod archive;
+pub mod contents;
 mod digest;
+mod few;
 mod image_config;
 mod manifest;
 pub mod pack;
@@ -18,9 +21,10 @@ mod sums;
 pub use digest::{Algorithm, BlobHasher, Digest, DigestError, hex};
 pub use image_config::{ExecutionConfig, ImageConfig};
 pub use manifest::{
-    Descriptor, LAYER_FILE, LayerDescriptor, MANIFEST_FILE, MEDIA_TYPE_IMAGE_CONFIG,
-    MEDIA_TYPE_LAYER, MEDIA_TYPE_LAYER_GZIP, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_SERVICE_CONFIG,
-    Manifest, ManifestError, ManifestFile, Platform, blob_path,
+    Descriptor, Image, Images, LAYER_FILE, LayerDescriptor, MANIFEST_FILE, MEDIA_TYPE_IMAGE_CONFIG,
+    MEDIA_TYPE_LAYER, MEDIA_TYPE_LAYER_GZIP, MEDIA_TYPE_LAYER_ZSTD, MEDIA_TYPE_MANIFEST,
+    MEDIA_TYPE_SERVICE_CONFIG, Manifest, ManifestError, ManifestFile, OCI_INDEX_FILE,
+    OCI_LAYOUT_FILE, Platform, blob_path,
 };
 pub use service_config::{Quotas, RunParameters, ServiceConfig, ServiceDevice};
 pub use short::{JsonError, Short};

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-use aos_package::archive::{Archive, ArchiveError, EntryPath, Kind, Limits, decode};
+use aos_package::archive::{Archive, ArchiveError, Compression, EntryPath, Kind, Limits, decode};
 use aos_package::{Digest, ManifestError, Short, hex};
 use nix::fcntl::OFlag;
 
@@ -241,7 +241,7 @@ fn path_of(name: &str) -> Result<EntryPath, PackageError> {
 
 fn index(source: &mut dyn Read, limits: Limits) -> Result<Index, ArchiveError> {
     let decoded = decode(source).map_err(ArchiveError::Read)?;
-    let gzip = decoded.is_gzip();
+    let gzip = decoded.compression() != Compression::None;
     let limits = Limits {
         entries: ENTRIES_MAX,
         ..limits

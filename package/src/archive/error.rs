@@ -64,6 +64,36 @@ pub enum ArchiveError {
     },
 }
 
+impl ArchiveError {
+    /// What went wrong while the content of an entry was read.
+    pub(crate) fn of_content(error: io::Error) -> Self {
+        let cut = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<CutOff>());
+        match cut {
+            Some(CutOff { offset, within }) => Self::Truncated {
+                offset: *offset,
+                within,
+            },
+            None => Self::Read(error),
+        }
+    }
+}
+
+/// What readers of content are told when the archive ends in it.
+#[derive(Debug, thiserror::Error)]
+#[error("the archive ends at byte {offset}, in the middle of {within}")]
+pub(super) struct CutOff {
+    pub(super) offset: u64,
+    pub(super) within: &'static str,
+}
+
+impl From<CutOff> for io::Error {
+    fn from(cut: CutOff) -> Self {
+        Self::new(io::ErrorKind::UnexpectedEof, cut)
+    }
+}
+
 /// What an archive can have too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {

@@ -14,9 +14,10 @@ mod pax;
 mod reader;
 mod step;
 
-pub use decode::{Decoded, decode};
+pub use decode::{Compression, Decoded, decode};
 pub use error::{ArchiveError, Limit, Name};
 pub use path::{EntryPath, PathError};
+pub(crate) use reader::begins_like_archive;
 pub use reader::{Archive, Entry, Kind, Timestamp};
 pub use step::{Attributes, LeftOut, Planned, Step};
 

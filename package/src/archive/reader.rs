@@ -4,7 +4,8 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
-use super::error::{ArchiveError, Limit};
+use super::decode::Mark;
+use super::error::{ArchiveError, CutOff, Limit};
 use super::pax::Records;
 use super::{Limits, Name};
 
@@ -104,6 +105,20 @@ impl<R: Read> Archive<R> {
     /// The source, wherever reading ended.
     pub fn into_source(self) -> R {
         self.source
+    }
+
+    /// Reads what is left of the source, and so sees whether it is whole: an archive
+    /// may end before what it is compressed with.
+    pub fn finish(mut self) -> Result<R, ArchiveError> {
+        self.skip_rest()?;
+        let mut rest = self.limits.bytes.saturating_sub(self.position);
+        rest = rest.saturating_add(1);
+        let count = io::copy(&mut (&mut self.source).take(rest), &mut io::sink())
+            .map_err(ArchiveError::Read)?;
+        if count == rest {
+            return Err(exceeded(Limit::Bytes, self.limits.bytes));
+        }
+        Ok(self.source)
     }
 
     /// Goes to the next entry, past what is left of the present one. `None`: the
@@ -258,7 +273,7 @@ impl<R: Read> Archive<R> {
         self.begin_content(size, offset)?;
         let mut bytes = Vec::new();
         self.read_to_end(&mut bytes)
-            .map_err(|error| self.content_error(error))?;
+            .map_err(ArchiveError::of_content)?;
         Ok(bytes)
     }
 
@@ -270,7 +285,7 @@ impl<R: Read> Archive<R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), ArchiveError> {
-        io::copy(self, &mut io::sink()).map_err(|error| self.content_error(error))?;
+        io::copy(self, &mut io::sink()).map_err(ArchiveError::of_content)?;
 
         // A last entry without its padding is whole.
         let mut padding = NO_BYTES;
@@ -280,15 +295,6 @@ impl<R: Read> Archive<R> {
             self.fill(padding)?;
         }
         Ok(())
-    }
-
-    /// What went wrong while reading content.
-    fn content_error(&self, error: io::Error) -> ArchiveError {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            self.truncated("an entry")
-        } else {
-            ArchiveError::Read(error)
-        }
     }
 
     /// Reads until the buffer is full or the source ends.
@@ -330,7 +336,11 @@ impl<R: Read> Read for Archive<R> {
         }
         let count = self.source.read(buffer)?;
         if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            let cut = CutOff {
+                offset: self.position,
+                within: "an entry",
+            };
+            return Err(cut.into());
         }
         self.content -= count as u64;
         self.position += count as u64;
@@ -357,6 +367,21 @@ fn kind_of(kind: EntryType, header: &Header, name: &[u8], sparse: bool) -> Kind 
 
 fn entry_size(header: &Header, offset: u64) -> Result<u64, ArchiveError> {
     header.entry_size().map_err(|_| damaged(offset, "size"))
+}
+
+/// Whether `start`, the first 512 bytes of a file or all that it has, could begin
+/// an archive, compressed or not. No document of a package does.
+pub(crate) fn begins_like_archive(start: &[u8]) -> bool {
+    if Mark::of(start) != Mark::None || start.get(257..262) == Some(b"ustar") {
+        return true;
+    }
+    let Ok(block) = <[u8; 512]>::try_from(start) else {
+        return false;
+    };
+    let mut header = Header::new_old();
+    header.as_mut_bytes().copy_from_slice(&block);
+    // An archive without entries is all zeros.
+    block == NO_BYTES || header.cksum().ok() == Some(checksum(&header))
 }
 
 /// Sum of all bytes, those of the checksum itself taken as spaces.

@@ -126,6 +126,7 @@ pub fn pack_service(source: &ServiceSource<'_>, output: &Path) -> Result<Packed,
         aos_service: config
             .as_ref()
             .map(|config| descriptor(MEDIA_TYPE_SERVICE_CONFIG, &sha256(config), length(config))),
+        own_layers: Vec::new(),
     };
     let manifest = to_json("the manifest", &manifest)?;
 
