@@ -14,7 +14,7 @@ mod found;
 mod oci;
 mod scan;
 
-use crate::archive::{Compression as Compressed, EntryPath};
+use crate::archive::EntryPath;
 use crate::digest::Digest;
 use crate::manifest::{
     LAYER_FILE, LayerDescriptor, MANIFEST_FILE, ManifestError, OCI_INDEX_FILE, OCI_LAYOUT_FILE,
@@ -38,7 +38,7 @@ pub const LAYERS_MAX: usize = 127;
 /// A package, as a pass over it has found it.
 #[derive(Debug)]
 pub struct Contents {
-    compression: Compressed,
+    compression: Compression,
     found: Found,
 }
 

@@ -52,7 +52,11 @@ impl Mark {
 
 /// The content of a file that may be compressed. It ends where the file does:
 /// what is cut off, or followed by something else, is an error.
-pub struct Decoded<R>(Inner<R>);
+pub struct Decoded<R> {
+    inner: Inner<R>,
+    /// Not every decoder fails again when it has failed.
+    failed: bool,
+}
 
 enum Inner<R> {
     Plain(Source<R>),
@@ -73,7 +77,7 @@ pub fn decode<R: Read>(mut source: R) -> io::Result<Decoded<R>> {
     let mark = Mark::of(&start);
 
     let source = BufReader::with_capacity(BUFFER, Cursor::new(start).chain(source));
-    Ok(Decoded(match mark {
+    let inner = match mark {
         Mark::None => Inner::Plain(source),
         Mark::Gzip => Inner::Gzip(Box::new(Gzip::new(source))),
         Mark::Zstd => {
@@ -83,14 +87,18 @@ pub fn decode<R: Read>(mut source: R) -> io::Result<Decoded<R>> {
         }
         Mark::Bzip2 => return Err(unsupported("bzip2")),
         Mark::Xz => return Err(unsupported("xz")),
-    }))
+    };
+    Ok(Decoded {
+        inner,
+        failed: false,
+    })
 }
 
 impl<R: Read> Decoded<R> {
     /// How the content is compressed.
     #[must_use]
     pub fn compression(&self) -> Compression {
-        match self.0 {
+        match self.inner {
             Inner::Plain(_) => Compression::None,
             Inner::Gzip(_) => Compression::Gzip,
             Inner::Zstd(_) => Compression::Zstd,
@@ -100,7 +108,7 @@ impl<R: Read> Decoded<R> {
     /// The source, with what was read ahead of it gone.
     #[must_use]
     pub fn into_source(self) -> R {
-        match self.0 {
+        match self.inner {
             Inner::Plain(source) => source,
             Inner::Gzip(members) => members.into_source(),
             Inner::Zstd(decoder) => decoder.finish(),
@@ -113,11 +121,16 @@ impl<R: Read> Decoded<R> {
 
 impl<R: Read> Read for Decoded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        if self.failed {
+            return Err(io::Error::other("reading it has failed before"));
+        }
+        let read = match &mut self.inner {
             Inner::Plain(source) => source.read(buffer),
             Inner::Gzip(members) => members.read(buffer),
             Inner::Zstd(decoder) => decoder.read(buffer).map_err(named),
-        }
+        };
+        self.failed = read.as_ref().is_err_and(|error| !is_interruption(error));
+        read
     }
 }
 
@@ -154,15 +167,18 @@ impl<S: BufRead> Gzip<S> {
             unreachable!("only a member ends");
         };
         let mut source = member.into_inner();
-        let ended = source.fill_buf().map(|bytes| bytes.first() != Some(&0x1f));
-        *self = match ended {
-            Ok(false) => Self::new(source),
-            Ok(true) | Err(_) => Self::Ended(source),
+        let follows = loop {
+            let bytes = source.fill_buf();
+            match bytes.map(|bytes| bytes.first() == Some(&0x1f)) {
+                Err(error) if is_interruption(&error) => {}
+                follows => break follows,
+            }
         };
-        if let (true, Self::Ended(source)) = (ended?, self) {
-            only_zeros(source)?;
-        }
-        Ok(())
+        *self = match follows {
+            Ok(true) => Self::new(source),
+            Ok(false) | Err(_) => Self::Ended(source),
+        };
+        follows.map(drop)
     }
 }
 
@@ -171,14 +187,19 @@ impl<S: BufRead> Read for Gzip<S> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        while let Self::Member(member) = self {
-            let count = member.read(buffer)?;
-            if count > 0 {
-                return Ok(count);
+        loop {
+            match self {
+                Self::Member(member) => {
+                    let count = member.read(buffer)?;
+                    if count > 0 {
+                        return Ok(count);
+                    }
+                    self.next()?;
+                }
+                Self::Ended(source) => return only_zeros(source).map(|()| 0),
+                Self::Between => unreachable!("a member follows, or the end"),
             }
-            self.next()?;
         }
-        Ok(0)
     }
 }
 
@@ -209,56 +230,14 @@ fn named(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, reason)
 }
 
+fn is_interruption(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
+}
+
 fn unsupported(name: &str) -> io::Error {
     let reason = format!("compressed with {name}, which is not supported");
     io::Error::new(io::ErrorKind::Unsupported, reason)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
-    use super::*;
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        decode(bytes)?.read_to_end(&mut content)?;
-        Ok(content)
-    }
-
-    #[test]
-    fn plain_content_is_passed_on() {
-        for content in [&b""[..], b"\x1f", b"\x1f\x00", b"content"] {
-            assert_eq!(read(content).unwrap(), content);
-        }
-    }
-
-    #[test]
-    fn compressed_content_is_decompressed() {
-        assert_eq!(read(&gzip(b"content")).unwrap(), b"content");
-    }
-
-    #[test]
-    fn compressed_parts_are_read_as_one() {
-        let parts = [gzip(b"one "), gzip(b"two")].concat();
-
-        assert_eq!(read(&parts).unwrap(), b"one two");
-    }
-
-    #[test]
-    fn truncated_compression_is_an_error() {
-        let mut bytes = gzip(b"content");
-        bytes.truncate(bytes.len() - 4);
-
-        assert!(read(&bytes).is_err());
-    }
-}
+mod tests;
