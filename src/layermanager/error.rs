@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use aos_package::{DigestError, JsonError, ManifestError, Short};
 
 use super::package::PackageError;
+use super::record::RecordError;
+use super::room::NoSpace;
 use super::unpack::UnpackError;
 use crate::model::ServiceKey;
 use crate::storage::StorageError;
@@ -97,11 +99,17 @@ pub enum InstallError {
         /// Where it comes from.
         url: String,
         /// Which filesystem.
-        what: &'static str,
+        what: String,
         /// Why.
         #[source]
         source: Box<UnpackError>,
     },
+    /// There is no room for the content.
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
+    /// The files that were written cannot be recorded.
+    #[error("cannot record what was unpacked")]
+    Record(#[from] RecordError),
     /// CM names the layer by something that is no digest.
     #[error("the layer's name")]
     LayerDigest(#[from] DigestError),

@@ -11,14 +11,16 @@ use serde::de::DeserializeOwned;
 use super::error::DamageError;
 
 /// The unpacked root filesystem in the directory of a service.
-pub(super) const ROOT: &str = "rootfs";
+const ROOT: &str = "rootfs";
 /// Nothing larger was ever written.
 const DOCUMENT_MAX: u64 = 1 << 20;
 
 /// An installed service as read from its directory.
 #[derive(Debug)]
 pub(super) struct InstalledService {
-    pub(super) root: PathBuf,
+    /// What it has of its own, the top first; at least one.
+    pub(super) roots: Vec<PathBuf>,
+    /// Shared layers, the top first. They are below those of its own.
     pub(super) layers: Vec<Digest>,
     pub(super) image: ImageConfig,
     pub(super) config: ServiceConfig,
@@ -42,15 +44,25 @@ pub(super) fn read_service(
         .map(|digest| read_document(directory, digest))
         .transpose()?
         .unwrap_or_default();
-    let root = directory.join(ROOT);
-    is_directory(&root)?;
+    let roots = (0..=manifest.own_layers.len()).map(|number| directory.join(root_name(number)));
+    let roots = roots.collect::<Vec<_>>();
+    roots.iter().try_for_each(|root| is_directory(root))?;
 
     Ok(InstalledService {
-        root,
+        roots,
         layers: manifest.layers,
         image,
         config,
     })
+}
+
+/// Where a service's own layer is in its directory, the top being number 0.
+pub(super) fn root_name(number: usize) -> String {
+    if number == 0 {
+        ROOT.to_owned()
+    } else {
+        format!("{ROOT}-{number}")
+    }
 }
 
 /// Whether `path` is a directory, and no link to one.

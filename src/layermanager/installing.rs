@@ -1,14 +1,18 @@
 //! Installs: what is there already, what has to be staged, published and stored.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aos_package::{Digest, hex};
 use tokio::sync::SemaphorePermit;
 
 use super::error::InstallError;
-use super::install::{directory_name, stage_layer, stage_service, unique};
+use super::fetched::open;
+use super::install::{Source, directory_name, stage_layer, stage_service, unique};
 use super::installed::{is_directory, read_service};
+use super::intake::package_error;
 use super::reconcile;
+use super::record::beside;
+use super::room::FreeSpace;
 use super::shared::{Alive, Caller, Item, Shared};
 use super::spawn::blocking;
 use super::staging::publish;
@@ -39,7 +43,13 @@ impl Shared {
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
         let service = blocking(move || {
-            let staged = stage_service(&work, &directory, &|| is_stopped(&alive))?;
+            let source = Source {
+                package: open(&work.url, work.size)
+                    .map_err(|source| package_error(&work.url, source))?,
+                room: Box::new(FreeSpace::new(&directory)),
+                stopped: &|| is_stopped(&alive),
+            };
+            let staged = stage_service(&work, &directory, source)?;
             publish(&staged.staging, &directory, &place)?;
             Ok::<_, InstallError>(staged.service)
         })
@@ -108,12 +118,20 @@ impl Shared {
         let directory = self.settings.layers_dir.clone();
         let name = format!("{}/{}", digest.algorithm().name(), digest.hex());
         // Something may still use what is or was there.
-        let taken = present.is_some() || directory.join(&name).symlink_metadata().is_ok();
+        let place = directory.join(&name);
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        let taken = present.is_some() || is_there(&place) || is_there(&beside(&place));
         let name = if taken { unique(&name) } else { name };
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
         let size = blocking(move || {
-            let staged = stage_layer(&work, &digest, &directory, &|| is_stopped(&alive))?;
+            let source = Source {
+                package: open(&work.url, work.size)
+                    .map_err(|source| package_error(&work.url, source))?,
+                room: Box::new(FreeSpace::new(&directory)),
+                stopped: &|| is_stopped(&alive),
+            };
+            let staged = stage_layer(&work, &digest, &directory, source)?;
             publish(&staged.staging, &directory, &place)?;
             Ok::<_, InstallError>(staged.size)
         })

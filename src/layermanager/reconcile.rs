@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aos_package::Algorithm;
 
 use super::error::ContentError;
+use super::record::{SUFFIX, beside};
 use crate::model::Chain;
 
 /// Made by mkfs in the root of a partition, and not ours.
@@ -31,7 +32,7 @@ pub(super) fn sweep_services(
     known: &HashSet<String>,
 ) -> Result<(), ContentError> {
     for entry in entries(directory)? {
-        if !known.contains(&entry.name) {
+        if !known.contains(item_of(&entry.name)) {
             remove_stray(&entry.path);
         }
     }
@@ -49,7 +50,8 @@ pub(super) fn sweep_layers(directory: &Path, known: &HashSet<String>) -> Result<
             continue;
         }
         for layer in entries(&entry.path)? {
-            if !known.contains(&format!("{}/{}", entry.name, layer.name)) {
+            let item = format!("{}/{}", entry.name, item_of(&layer.name));
+            if !known.contains(&item) {
                 remove_stray(&layer.path);
             }
         }
@@ -88,6 +90,12 @@ fn remove_stray(path: &Path) {
     }
 }
 
+/// The name of the directory that a file of this name belongs to: a record to the
+/// one that it is of.
+fn item_of(name: &str) -> &str {
+    name.strip_suffix(SUFFIX).unwrap_or(name)
+}
+
 struct Entry {
     name: String,
     path: PathBuf,
@@ -109,8 +117,18 @@ fn entries(directory: &Path) -> Result<Vec<Entry>, ContentError> {
     read().map_err(refused(directory))
 }
 
-/// Removes a file or a directory with all that is in it. Links are not followed.
+/// Removes a file or a directory with all that is in it, and then the record of
+/// an item's directory. Links are not followed.
 pub(super) fn remove(path: &Path) -> Result<(), ContentError> {
+    remove_only(path)?;
+    let record = beside(path);
+    match fs::remove_file(&record) {
+        Err(_) if is_absent(&record) => Ok(()),
+        removed => removed.map_err(refused(&record)),
+    }
+}
+
+fn remove_only(path: &Path) -> Result<(), ContentError> {
     tracing::info!(path = %path.display(), "removing content that is not in use");
     let metadata = match fs::symlink_metadata(path) {
         Err(_) if is_absent(path) => return Ok(()),
