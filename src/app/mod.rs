@@ -22,8 +22,8 @@ use crate::cmclient::{CmClient, CmInputs, CmSettings};
 use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::iamclient::{Iam, IamSettings};
-use crate::launcher::{Launcher, LauncherTask, LinuxHost, LinuxSettings};
-use crate::layermanager::{Content, ContentSettings};
+use crate::launcher::{Launcher, LauncherTask, LinuxHost, LinuxSettings, content_in_use};
+use crate::layermanager::{Content, ContentSettings, Users};
 use crate::model::{Alert, AlertKind, Report};
 use crate::networkmanager::{NetworkSettings, Networks};
 use crate::resourcemanager::Resources;
@@ -111,7 +111,12 @@ impl Unit {
             Networks::start(database.clone(), network_settings(config)).await?;
         tasks.spawn(named("network manager", network_task.run()));
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
-        let content = Content::start(content_settings(config), database.clone()).await?;
+        let run_dir = host_settings.run_dir.clone();
+        let content_settings = ContentSettings {
+            users: Users::new(move || content_in_use(&run_dir)),
+            ..content_settings(config)
+        };
+        let content = Content::start(content_settings, database.clone()).await?;
 
         let (host, units) =
             LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
@@ -270,9 +275,13 @@ fn network_settings(config: &Config) -> NetworkSettings {
 fn content_settings(config: &Config) -> ContentSettings {
     ContentSettings {
         services_dir: config.services_dir.clone(),
+        services_part_limit: config.services_part_limit,
         layers_dir: config.layers_dir.clone(),
+        layers_part_limit: config.layers_part_limit,
+        download_dir: config.download_dir.clone(),
         extract_dir: config.extract_dir.clone(),
         service_ttl: config.service_ttl,
         layer_ttl: config.layer_ttl,
+        users: Users::none(),
     }
 }

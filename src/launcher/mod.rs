@@ -36,5 +36,5 @@ mod scenarios;
 pub use host::{
     Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
 };
-pub use linux::{LinuxHost, LinuxSettings};
+pub use linux::{LinuxHost, LinuxSettings, content_in_use};
 pub use task::{Launcher, LauncherError, LauncherTask};

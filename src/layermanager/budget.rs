@@ -8,7 +8,8 @@ use std::path::Path;
 
 use aos_package::archive::{ArchiveError, EntryPath, Limit, Limits};
 
-use super::room::{Allowance, BLOCK, NoSpace};
+use super::allowance::{Allowance, BLOCK};
+use super::space::NoSpace;
 use super::unpack::UnpackError;
 
 /// Bytes of a link's target that fit into the link's inode.
@@ -38,18 +39,27 @@ impl<'a> Budget<'a> {
     /// Takes what a new directory needs.
     pub(super) fn directory(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
         let bytes = self.limit_directory(path)?;
+        self.allowance.take_inode()?;
         Ok(self.allowance.take(bytes)?)
     }
 
-    /// Takes what a file of `size` bytes needs.
+    /// Takes what a new file of `size` bytes needs, but for its content.
     pub(super) fn file(&mut self, size: u64) -> Result<(), UnpackError> {
-        let bytes = self.limit_bytes(size)?;
-        Ok(self.allowance.take(bytes)?)
+        self.limit_bytes(size)?;
+        Ok(self.allowance.take_inode()?)
+    }
+
+    /// Takes what the next bytes of a file need. But for the last of a file, they
+    /// are whole blocks.
+    pub(super) fn content(&mut self, bytes: u64) -> Result<(), NoSpace> {
+        self.allowance.take(bytes)
     }
 
     /// Takes what a symbolic link needs whose target has `size` bytes.
     pub(super) fn symlink(&mut self, size: u64) -> Result<(), UnpackError> {
-        self.file(of_symlink(size))
+        let bytes = self.limit_bytes(of_symlink(size))?;
+        self.allowance.take_inode()?;
+        Ok(self.allowance.take(bytes)?)
     }
 
     /// The filesystem of the directory `place` is full, whatever the room said.
@@ -57,17 +67,24 @@ impl<'a> Budget<'a> {
         self.allowance.refuse(place)
     }
 
+    /// A file was refused after so much of it was taken.
+    pub(super) fn taken_for_nothing(&mut self, bytes: u64) {
+        self.allowance.taken_for_nothing(bytes);
+    }
+
     /// As [`Budget::directory`], when there is no room any more.
     pub(super) fn count_directory(&mut self, path: &EntryPath) -> Result<(), ArchiveError> {
         let bytes = self.limit_directory(path)?;
         self.allowance.count(bytes);
+        self.allowance.count_inode();
         Ok(())
     }
 
-    /// As [`Budget::file`], when there is no room any more.
+    /// As [`Budget::file`] and its content, when there is no room any more.
     pub(super) fn count_file(&mut self, size: u64) -> Result<(), ArchiveError> {
         let bytes = self.limit_bytes(size)?;
         self.allowance.count(bytes);
+        self.allowance.count_inode();
         Ok(())
     }
 
@@ -110,7 +127,7 @@ fn take(used: &mut u64, more: u64, limit: Limit, allowed: u64) -> Result<(), Arc
 
 #[cfg(test)]
 mod tests {
-    use super::super::room::tests::Bytes;
+    use super::super::allowance::tests::Bytes;
     use super::*;
 
     fn path(name: &str) -> EntryPath {
@@ -166,13 +183,13 @@ mod tests {
         let mut budget = Budget::new(limits, &mut room);
 
         budget.directory(&path("a")).unwrap();
-        let error = budget.file(3 * BLOCK).unwrap_err();
-        assert!(matches!(error, UnpackError::NoSpace(_)));
+        budget.file(3 * BLOCK).unwrap();
+        budget.content(3 * BLOCK).unwrap_err();
         budget.count_file(3 * BLOCK).unwrap();
         budget.count_symlink(60).unwrap();
         budget.count_symlink(59).unwrap();
         assert!(budget.count_file(3 * BLOCK).is_err());
 
-        assert_eq!(budget.refused().unwrap().missing, 3 * BLOCK);
+        assert_eq!(budget.refused().unwrap().missing, 4 * BLOCK);
     }
 }

@@ -8,10 +8,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::error::ContentError;
 use super::expiry;
-use super::shared::{Alive, Shared};
+use super::keeper::Users;
+use super::shared::{Alive, Retained, Shared};
 use super::spawn::spawned;
 use crate::model::{LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
-use crate::storage::Database;
+use crate::storage::{Clock, Database};
 
 /// Where content is, and how long what is not in use is kept.
 #[derive(Clone, Debug)]
@@ -20,12 +21,20 @@ pub struct ContentSettings {
     pub services_dir: PathBuf,
     /// Directory of the layers.
     pub layers_dir: PathBuf,
-    /// Where an older release unpacked packages; cleared at start.
+    /// Percent of its partition that `services_dir` may take; 0: no limit.
+    pub services_part_limit: u8,
+    /// Percent of its partition that `layers_dir` may take; 0: no limit.
+    pub layers_part_limit: u8,
+    /// Directory of the downloads.
+    pub download_dir: PathBuf,
+    /// Where an older release unpacked packages; cleared.
     pub extract_dir: PathBuf,
     /// How long a service is kept that is no longer in use.
     pub service_ttl: Duration,
     /// How long a layer is kept that is no longer in use.
     pub layer_ttl: Duration,
+    /// Who knows what instances on this machine are made of.
+    pub users: Users,
 }
 
 /// Handle of the installed services and layers. Work in progress is given up
@@ -37,18 +46,20 @@ pub struct Content {
 }
 
 impl Content {
-    /// Makes rows and directories agree, removes what an install left that was
-    /// cut off and what has been cached for too long, and keeps doing the latter
-    /// as long as there is a handle.
+    /// Makes the directories, and removes rows without one. Nothing on the disk
+    /// is touched: what has no row goes with the first [`Content::retain`], when
+    /// it is known what runs. From then on what has been cached for too long goes
+    /// too, as long as there is a handle.
     ///
     /// # Errors
     ///
-    /// A directory or the database cannot be used.
+    /// The database cannot be read.
     pub async fn start(
         settings: ContentSettings,
         database: Database,
     ) -> Result<Self, ContentError> {
-        let shared = Arc::new(Shared::new(settings, database));
+        let clock = Clock::start(&database).await?;
+        let shared = Arc::new(Shared::new(settings, database, clock));
         shared.reconcile().await?;
 
         let (alive, ends) = watch::channel(());
@@ -113,12 +124,14 @@ impl Content {
     }
 
     /// Says what is in use. All else is cached from now on, and removed when its
-    /// time has run out. Content that was replaced is removed now: nothing may
-    /// run on it any more. What cannot be removed is tried again by the next call.
+    /// time has run out. Content that was replaced, and what had no row at start,
+    /// is removed now unless an instance is made of it. What cannot be removed is
+    /// tried again by the next call.
     ///
     /// # Errors
     ///
-    /// The database refuses.
+    /// The database refuses: it is told again in a while. Or it is not known
+    /// what instances are made of: nothing is removed.
     pub async fn retain(
         &self,
         services: Vec<ServiceKey>,
@@ -126,7 +139,8 @@ impl Content {
     ) -> Result<(), ContentError> {
         let shared = Arc::clone(&self.shared);
         let replaced = shared.take_replaced();
-        spawned(async move { shared.retain(services, layers, replaced).await }).await
+        let retained = Retained { services, layers };
+        spawned(async move { shared.retain(retained, replaced).await }).await
     }
 
     #[cfg(test)]

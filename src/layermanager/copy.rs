@@ -6,25 +6,19 @@ use std::io::{self, Read, Write};
 use aos_package::archive::EntryPath;
 
 use super::record::ContentHasher;
+use super::space::NoSpace;
 use super::unpack::UnpackError;
 
-/// What was copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Copied {
-    pub(super) bytes: u64,
-    /// As the record has it.
-    pub(super) hash: u128,
-}
-
-/// Copies all that `content` gives to the file, which is at `path`.
+/// Copies all that `content` gives to the file, which is at `path`. Before each
+/// piece is written, it is `taken`. Returns the hash of all, as a record has it.
 pub(super) fn copy(
     content: &mut impl Read,
     file: &mut File,
     buffer: &mut [u8],
     stopped: &dyn Fn() -> bool,
     path: &EntryPath,
-) -> Result<Copied, UnpackError> {
-    let mut bytes = 0;
+    taken: &mut dyn FnMut(u64) -> Result<(), NoSpace>,
+) -> Result<u128, UnpackError> {
     let mut hasher = None;
     loop {
         if stopped() {
@@ -32,11 +26,11 @@ pub(super) fn copy(
         }
         let count = fill(content, buffer).map_err(UnpackError::Read)?;
         let (piece, rest) = buffer.split_at(count);
+        taken(count as u64)?;
         file.write_all(piece).map_err(|source| UnpackError::Write {
             path: path.as_path().to_owned(),
             source,
         })?;
-        bytes += count as u64;
 
         let is_last = !rest.is_empty();
         let hash = match (&mut hasher, is_last) {
@@ -49,7 +43,7 @@ pub(super) fn copy(
             }
         };
         if let Some(hash) = hash {
-            return Ok(Copied { bytes, hash });
+            return Ok(hash);
         }
     }
 }
@@ -77,18 +71,23 @@ mod tests {
         for size in [0, 1, 99, 100, 101, 200, 1234] {
             let content = vec![b'x'; size];
             let mut file = tempfile::tempfile().unwrap();
+            let mut sum = 0;
 
-            let copied = copy(
+            let hash = copy(
                 &mut &content[..],
                 &mut file,
                 &mut [0; 100],
                 &|| false,
                 &EntryPath::default(),
+                &mut |bytes| {
+                    sum += bytes;
+                    Ok(())
+                },
             )
             .unwrap();
 
-            assert_eq!(copied.bytes, size as u64);
-            assert_eq!(copied.hash, ContentHasher::of(&content), "{size}");
+            assert_eq!(hash, ContentHasher::of(&content), "{size}");
+            assert_eq!(sum, size as u64);
             assert_eq!(file.metadata().unwrap().len(), size as u64);
         }
     }

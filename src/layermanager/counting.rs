@@ -6,7 +6,7 @@ use std::io::Read;
 use aos_package::archive::{Archive, EntryPath, Step};
 
 use super::budget::Budget;
-use super::room::NoSpace;
+use super::space::NoSpace;
 use super::unpack::UnpackError;
 
 /// Goes on where unpacking had to end, and writes nothing.
@@ -65,7 +65,11 @@ impl<'a> Counting<'a> {
                 self.parents(path)?;
                 self.budget.count_symlink(target.len() as u64)?;
             }
-            Step::HardLink { path, .. } | Step::Whiteout { path } => self.parents(path)?,
+            Step::HardLink { path, .. } => self.parents(path)?,
+            Step::Whiteout { path } => {
+                self.parents(path)?;
+                self.budget.count_file(0)?;
+            }
             Step::LeaveOut(_) => {}
         }
         Ok(())

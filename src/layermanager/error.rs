@@ -7,7 +7,7 @@ use aos_package::{DigestError, JsonError, ManifestError, Short};
 
 use super::package::PackageError;
 use super::record::RecordError;
-use super::room::NoSpace;
+use super::space::NoSpace;
 use super::unpack::UnpackError;
 use crate::model::ServiceKey;
 use crate::storage::StorageError;
@@ -62,6 +62,9 @@ pub enum ContentError {
         #[source]
         source: io::Error,
     },
+    /// Nobody knows what instances are made of.
+    #[error("cannot find out what instances are made of")]
+    Users(#[source] io::Error),
     /// The database does not know.
     #[error("cannot read or write what is installed")]
     Storage(#[from] StorageError),
@@ -104,9 +107,6 @@ pub enum InstallError {
         #[source]
         source: Box<UnpackError>,
     },
-    /// There is no room for the content.
-    #[error(transparent)]
-    NoSpace(#[from] NoSpace),
     /// The files that were written cannot be recorded.
     #[error("cannot record what was unpacked")]
     Record(#[from] RecordError),
@@ -130,6 +130,9 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
+    /// There is not enough space, and none can be made.
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     /// The row cannot be written.
     #[error("cannot store what was installed")]
     Storage(#[from] StorageError),

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::error::InstallError;
 use super::fetched::Fetched;
 use super::installed::root_name;
-use super::intake::{Intake, make_directory, writing};
+use super::intake::{Intake, allowance, make_directory, writing};
 use super::layers::{Layers, Stopped, Wanted};
 use super::package::Expected;
-use super::room::{Allowance, Room};
+use super::space::{NoSpace, Room};
 use super::staging::Staging;
 use super::tree::Ownership;
 use super::unpack::Unpacked;
@@ -25,9 +25,10 @@ const ROOT_NAME: &str = "the root filesystem";
 const LAYER_NAME: &str = "the layer's filesystem";
 
 /// A service, ready to be moved into place.
-#[derive(Debug)]
 pub(super) struct StagedService {
     pub(super) staging: Staging,
+    /// What was promised for it: to be kept until the row says what it took.
+    pub(super) room: Option<Box<dyn Room>>,
     pub(super) service: UnpackedService,
 }
 
@@ -37,15 +38,13 @@ pub(super) struct UnpackedService {
     pub(super) manifest_digest: String,
     /// Shared layers, the top first.
     pub(super) layers: Vec<String>,
-    /// Bytes of all files.
-    pub(super) size: u64,
 }
 
 /// A layer, ready to be moved into place.
-#[derive(Debug)]
 pub(super) struct StagedLayer {
     pub(super) staging: Staging,
-    pub(super) size: u64,
+    /// As of a service.
+    pub(super) room: Option<Box<dyn Room>>,
 }
 
 /// Names the directory of a service. No two installs, even of the same package,
@@ -69,7 +68,8 @@ pub(super) fn unique(name: &str) -> String {
 /// Where a package comes in, and what it may take.
 pub(super) struct Source<'a> {
     pub(super) package: Fetched,
-    pub(super) room: Box<dyn Room>,
+    /// Or why there is none; then it is only found out how much is missing.
+    pub(super) room: Result<Box<dyn Room>, NoSpace>,
     pub(super) stopped: Stopped<'a>,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn stage_service(
         &staging,
         Wanted::Service,
         Ownership::Group(info.gid),
-        Allowance::new(source.room),
+        allowance(source.room, info.size),
         source.stopped,
     );
     let (contents, file) = intake.receive(source.package, &mut layers)?;
@@ -128,14 +128,14 @@ pub(super) fn stage_service(
     let (allowance, hashes) = layers.into_parts();
     let unpacked = intake.unpacked();
     tell_losses(&format!("service {}", info.key()), unpacked);
-    let staging = intake.finish(allowance, hashes, &documents)?;
+    let (staging, room) = intake.finish(allowance, hashes, &documents)?;
 
     Ok(StagedService {
         staging,
+        room,
         service: UnpackedService {
             manifest_digest: Digest::of(Algorithm::Sha256, &parts.manifest).to_string(),
             layers: parts.shared.iter().map(Digest::to_string).collect(),
-            size: unpacked.size,
         },
     })
 }
@@ -162,7 +162,7 @@ pub(super) fn stage_layer(
         &staging,
         Wanted::Layer(digest),
         Ownership::Archive,
-        Allowance::new(source.room),
+        allowance(source.room, info.size),
         source.stopped,
     );
     let (contents, file) = intake.receive(source.package, &mut layers)?;
@@ -187,12 +187,9 @@ pub(super) fn stage_layer(
     intake.add(unpacked);
     let (allowance, hashes) = layers.into_parts();
     tell_losses(&format!("layer {digest}"), unpacked);
-    let staging = intake.finish(allowance, hashes, &[])?;
+    let (staging, room) = intake.finish(allowance, hashes, &[])?;
 
-    Ok(StagedLayer {
-        staging,
-        size: unpacked.size,
-    })
+    Ok(StagedLayer { staging, room })
 }
 
 fn tell_losses(item: &str, unpacked: Unpacked) {

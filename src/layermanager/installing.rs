@@ -12,10 +12,10 @@ use super::installed::{is_directory, read_service};
 use super::intake::package_error;
 use super::reconcile;
 use super::record::beside;
-use super::room::FreeSpace;
 use super::shared::{Alive, Caller, Item, Shared};
+use super::space::{Kind, Room, disk_usage};
 use super::spawn::blocking;
-use super::staging::publish;
+use super::staging::{Staging, publish};
 use super::store::{self, Installed, ServiceRow};
 use crate::model::{Chain, LayerInfo, ServiceInfo};
 use crate::storage::StorageError;
@@ -38,20 +38,23 @@ impl Shared {
         }
 
         let _slot = self.slot(&mut caller).await?;
+        let room = self.space.reserve(Kind::Services, info.size).await;
         let name = directory_name(&info);
         let directory = self.settings.services_dir.clone();
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
-        let service = blocking(move || {
+        // The room is kept until the row says what was taken.
+        let (service, size, _room) = blocking(move || {
             let source = Source {
                 package: open(&work.url, work.size)
                     .map_err(|source| package_error(&work.url, source))?,
-                room: Box::new(FreeSpace::new(&directory)),
+                room: room.map(|room| Box::new(room) as Box<dyn Room>),
                 stopped: &|| is_stopped(&alive),
             };
             let staged = stage_service(&work, &directory, source)?;
+            let size = size_of(&staged.staging)?;
             publish(&staged.staging, &directory, &place)?;
-            Ok::<_, InstallError>(staged.service)
+            Ok::<_, InstallError>((staged.service, size, staged.room))
         })
         .await??;
 
@@ -59,7 +62,7 @@ impl Shared {
             path: name,
             manifest_digest: service.manifest_digest,
             package_digest: hex(&info.sha512),
-            size: service.size,
+            size,
         };
         let stored = store::put_service(&self.database, info, installed).await;
         let old = present.map(|old| self.settings.services_dir.join(old.path));
@@ -115,6 +118,7 @@ impl Shared {
         }
 
         let _slot = self.slot(&mut caller).await?;
+        let room = self.space.reserve(Kind::Layers, info.size).await;
         let directory = self.settings.layers_dir.clone();
         let name = format!("{}/{}", digest.algorithm().name(), digest.hex());
         // Something may still use what is or was there.
@@ -124,16 +128,17 @@ impl Shared {
         let name = if taken { unique(&name) } else { name };
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
-        let size = blocking(move || {
+        let (size, _room) = blocking(move || {
             let source = Source {
                 package: open(&work.url, work.size)
                     .map_err(|source| package_error(&work.url, source))?,
-                room: Box::new(FreeSpace::new(&directory)),
+                room: room.map(|room| Box::new(room) as Box<dyn Room>),
                 stopped: &|| is_stopped(&alive),
             };
             let staged = stage_layer(&work, &digest, &directory, source)?;
+            let size = size_of(&staged.staging)?;
             publish(&staged.staging, &directory, &place)?;
-            Ok::<_, InstallError>(staged.size)
+            Ok::<_, InstallError>((size, staged.room))
         })
         .await??;
 
@@ -177,6 +182,15 @@ async fn wanted<T>(caller: &mut Caller, wait: impl Future<Output = T>) -> Result
         biased;
         _ = caller => Err(InstallError::Abandoned),
         done = wait => Ok(done),
+    }
+}
+
+/// Bytes that staged content takes of the disk.
+fn size_of(staging: &Staging) -> Result<u64, InstallError> {
+    let path = staging.content();
+    match disk_usage(&path) {
+        Ok(usage) => Ok(usage.bytes),
+        Err(source) => Err(InstallError::Write { path, source }),
     }
 }
 

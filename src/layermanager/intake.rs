@@ -9,17 +9,19 @@ use std::sync::Arc;
 use aos_package::contents::Contents;
 use serde::de::DeserializeOwned;
 
+use super::allowance::{Allowance, BLOCK};
 use super::error::InstallError;
 use super::fetched::Fetched;
 use super::layers::{Layers, Stopped};
 use super::package::{Expected, PackageError, receive};
 use super::record::{self, ContentHasher, Hashes};
-use super::room::{Allowance, BLOCK, NoSpace};
+use super::space::{NoSpace, Room};
 use super::staging::Staging;
 use super::unpack::{UnpackError, Unpacked};
 
-/// Bytes of a line of a record, without the name.
-const RECORD_LINE: u64 = 160;
+/// Bytes of documents and of the directories that all is in, taken before it is
+/// known how many there are.
+const DOCUMENTS: u64 = 16 * BLOCK;
 
 /// A package, and the place that its content is staged at.
 pub(super) struct Intake<'a> {
@@ -94,22 +96,24 @@ impl<'a> Intake<'a> {
         mut allowance: Allowance,
         mut hashes: Hashes,
         documents: &[(String, &[u8])],
-    ) -> Result<Staging, InstallError> {
+    ) -> Result<(Staging, Option<Box<dyn Room>>), InstallError> {
         let content = self.staging.content();
+        let sizes = documents.iter().map(|(_, bytes)| bytes.len() as u64);
+        // Each with the two directories that it may be in.
+        let sizes = sizes.map(|size| size.saturating_add(3 * BLOCK));
+        let size = sizes.fold(0, u64::saturating_add);
+        allowance.take_last(size.saturating_sub(DOCUMENTS))?;
         for (name, bytes) in documents {
-            // With the two directories that it may be in.
-            claim(&mut allowance, bytes.len() as u64 + 3 * BLOCK)?;
             let path = content.join(name);
             let inode = write(&path, bytes).map_err(writing(&path))?;
             hashes.note(inode, ContentHasher::of(bytes));
         }
 
-        let lines = self.unpacked.entries.saturating_mul(RECORD_LINE);
-        claim(&mut allowance, lines.saturating_add(self.unpacked.names))?;
+        allowance.take_record()?;
         record::write(&[("", &content)], hashes, &self.staging.record())?;
         let synced = self.staging.sync();
         synced.map_err(writing(self.staging.path()))?;
-        Ok(self.staging)
+        Ok((self.staging, allowance.into_room()))
     }
 
     /// The package is not what it should be.
@@ -138,12 +142,17 @@ pub(super) fn package_error(url: &str, source: PackageError) -> InstallError {
     }
 }
 
-/// Takes room, or tells how much is missing for that.
-fn claim(allowance: &mut Allowance, bytes: u64) -> Result<(), NoSpace> {
-    allowance.take(bytes).map_err(|refused| {
-        allowance.count(bytes);
-        allowance.refused().unwrap_or(refused)
-    })
+/// What a package of `size` bytes may take, and has taken for its documents.
+pub(super) fn allowance(room: Result<Box<dyn Room>, NoSpace>, size: u64) -> Allowance {
+    let mut allowance = match room {
+        Ok(room) => Allowance::new(room),
+        Err(refused) => Allowance::without_room(refused, size),
+    };
+    if allowance.take(DOCUMENTS).is_err() {
+        // It is told when all of it is known.
+        allowance.count(DOCUMENTS);
+    }
+    allowance
 }
 
 /// Makes a file. Returns its inode.

@@ -16,10 +16,10 @@ use aos_package::archive::{EntryPath, Limits, decode};
 use aos_package::contents::{Check, Compression, Contents, OwnLayer};
 use aos_package::{Algorithm, BlobHasher, Digest, MANIFEST_FILE, Manifest, blob_path};
 
+use super::allowance::Allowance;
 use super::piped::{PipeReader, PipeWriter, piped};
 use super::pool::Pool;
 use super::record::Hashes;
-use super::room::Allowance;
 use super::tree::Ownership;
 use super::unpack::{Target, UnpackError, Unpacked, unpack};
 

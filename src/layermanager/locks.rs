@@ -23,17 +23,24 @@ impl<K> Default for Locks<K> {
 impl<K: Eq + Hash> Locks<K> {
     /// Waits until nobody else has the lock of `key`.
     pub(super) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| lock.strong_count() > 0);
-            let known = locks.get(&key).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let lock = Arc::new(AsyncMutex::new(()));
-                locks.insert(key, Arc::downgrade(&lock));
-                lock
-            })
-        };
+        let lock = self.of(key);
         lock.lock_owned().await
+    }
+
+    /// Takes the lock of `key` if nobody has it.
+    pub(super) fn try_lock(&self, key: K) -> Option<OwnedMutexGuard<()>> {
+        self.of(key).try_lock_owned().ok()
+    }
+
+    fn of(&self, key: K) -> Arc<AsyncMutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let known = locks.get(&key).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let lock = Arc::new(AsyncMutex::new(()));
+            locks.insert(key, Arc::downgrade(&lock));
+            lock
+        })
     }
 }
 
@@ -53,6 +60,16 @@ mod tests {
         assert!(locks.lock("b").now_or_never().is_some());
         drop(first);
         assert!(locks.lock("a").now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn lock_that_somebody_has_is_not_waited_for() {
+        let locks = Locks::default();
+        let first = locks.lock("a").await;
+
+        assert!(locks.try_lock("a").is_none());
+        drop(first);
+        assert!(locks.try_lock("a").is_some());
     }
 
     #[tokio::test]

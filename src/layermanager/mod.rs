@@ -2,18 +2,20 @@
 //!
 //! [`Content`] is the handle. An install is a transaction: the content is staged
 //! beside its final place, brought to the disk, renamed, and then gets its row.
-//! A row without directory or a directory without row, as a crash can leave
-//! them, is removed at start.
+//! A row without directory, as a crash can leave it, is removed at start, and a
+//! directory without row as soon as it is known what instances run on.
 //!
 //! Invariants: nothing from a package is published before its size, both sums
 //! and the digests of all blobs are right, and nothing is written outside the
 //! staging directory, whatever a package says. What is in use is never removed;
-//! what no longer is stays cached for its time.
+//! what no longer is stays cached for its time, or until its space is needed.
 //!
 //! Instances and their mounts are the launcher's business.
 
+mod allowance;
 mod beneath;
 mod budget;
+mod cached;
 mod content;
 mod copy;
 mod counting;
@@ -24,6 +26,7 @@ mod install;
 mod installed;
 mod installing;
 mod intake;
+mod keeper;
 mod keeping;
 mod layers;
 mod locks;
@@ -32,10 +35,10 @@ mod piped;
 mod pool;
 mod reconcile;
 mod record;
-mod room;
 mod serving;
 mod shared;
 mod source;
+mod space;
 mod spawn;
 mod staging;
 mod store;
@@ -48,8 +51,9 @@ mod tests;
 
 pub use content::{Content, ContentSettings};
 pub use error::{ContentError, DamageError, InstallError};
+pub use keeper::Users;
 pub use package::PackageError;
 pub use record::RecordError;
-pub use room::NoSpace;
 pub use source::UrlError;
+pub use space::NoSpace;
 pub use unpack::UnpackError;

@@ -1,6 +1,5 @@
 //! Start: rows and directories are made to agree again.
 
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,9 +8,10 @@ use std::path::{Path, PathBuf};
 use aos_package::Algorithm;
 
 use super::error::ContentError;
-use super::record::{SUFFIX, beside};
-use crate::model::Chain;
+use super::staging::PREFIX;
 
+/// Ends the names of the records of what is in a directory. They lie beside it.
+const RECORD: &str = "files";
 /// Made by mkfs in the root of a partition, and not ours.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -24,51 +24,45 @@ pub(super) fn prepare(directory: &Path) -> Result<(), ContentError> {
         .map_err(refused(directory))
 }
 
-/// Removes all that `known`, paths relative to `directory`, does not name:
-/// staging of an install that was cut off, content whose row was not written any
-/// more or is gone already.
-pub(super) fn sweep_services(
-    directory: &Path,
-    known: &HashSet<String>,
-) -> Result<(), ContentError> {
-    for entry in entries(directory)? {
-        if !known.contains(item_of(&entry.name)) {
-            remove_stray(&entry.path);
-        }
-    }
-    Ok(())
+/// All that lies in the directory of the services. One that does not exist is
+/// empty.
+pub(super) fn services(directory: &Path) -> Result<Vec<PathBuf>, ContentError> {
+    entries(directory)
 }
 
-/// As [`sweep_services`]; layers lie one level deeper, by algorithm.
-pub(super) fn sweep_layers(directory: &Path, known: &HashSet<String>) -> Result<(), ContentError> {
-    for entry in entries(directory)? {
-        let algorithm = Algorithm::ALL
+/// As [`services`]; layers lie one level deeper, by algorithm.
+pub(super) fn layers(directory: &Path) -> Result<Vec<PathBuf>, ContentError> {
+    let mut found = Vec::new();
+    for path in entries(directory)? {
+        let is_algorithm = Algorithm::ALL
             .iter()
-            .any(|algorithm| algorithm.name() == entry.name);
-        if !algorithm || !entry.path.is_dir() {
-            remove_stray(&entry.path);
-            continue;
-        }
-        for layer in entries(&entry.path)? {
-            let item = format!("{}/{}", entry.name, item_of(&layer.name));
-            if !known.contains(&item) {
-                remove_stray(&layer.path);
-            }
+            .any(|algorithm| path.file_name() == Some(algorithm.name().as_ref()));
+        if is_algorithm && path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
+            found.extend(entries(&path)?);
+        } else {
+            found.push(path);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Removes all that is in a directory; one that does not exist is empty.
-pub(super) fn clear(directory: &Path) -> Result<(), ContentError> {
-    match fs::symlink_metadata(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        _ => {}
+/// What a record, which lies beside a directory, describes; any other path is
+/// its own.
+pub(super) fn described(path: &Path) -> PathBuf {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == RECORD)
+    {
+        path.with_extension("")
+    } else {
+        path.to_owned()
     }
-    for entry in entries(directory)? {
-        remove_stray(&entry.path);
-    }
-    Ok(())
+}
+
+/// Whether an install that was cut off left it.
+pub(super) fn is_staging(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(PREFIX.as_bytes())
 }
 
 /// Whether there is certainly no directory at `path`. One that cannot be looked
@@ -83,33 +77,18 @@ pub(super) fn is_absent(path: &Path) -> bool {
     }
 }
 
-/// What nobody knows is in nobody's way: the next start tries again.
-fn remove_stray(path: &Path) {
-    if let Err(error) = remove(path) {
-        tracing::warn!(error = %Chain(&error), "content that is not in use is left");
-    }
-}
-
-/// The name of the directory that a file of this name belongs to: a record to the
-/// one that it is of.
-fn item_of(name: &str) -> &str {
-    name.strip_suffix(SUFFIX).unwrap_or(name)
-}
-
-struct Entry {
-    name: String,
-    path: PathBuf,
-}
-
-fn entries(directory: &Path) -> Result<Vec<Entry>, ContentError> {
-    let read = || -> io::Result<Vec<Entry>> {
+/// All that is in a directory; one that does not exist is empty.
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, ContentError> {
+    let read = || -> io::Result<Vec<PathBuf>> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(directory)? {
+        let found = match fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
+            found => found?,
+        };
+        for entry in found {
             let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name != LOST_AND_FOUND {
-                let path = entry.path();
-                entries.push(Entry { name, path });
+            if entry.file_name() != LOST_AND_FOUND {
+                entries.push(entry.path());
             }
         }
         Ok(entries)
@@ -117,18 +96,21 @@ fn entries(directory: &Path) -> Result<Vec<Entry>, ContentError> {
     read().map_err(refused(directory))
 }
 
-/// Removes a file or a directory with all that is in it, and then the record of
-/// an item's directory. Links are not followed.
-pub(super) fn remove(path: &Path) -> Result<(), ContentError> {
-    remove_only(path)?;
-    let record = beside(path);
+/// Removes what is at `path`, and the record beside it.
+pub(super) fn remove_content(path: &Path) -> Result<(), ContentError> {
+    remove(path)?;
+    let mut record = path.as_os_str().to_owned();
+    record.push(".");
+    record.push(RECORD);
+    let record = PathBuf::from(record);
     match fs::remove_file(&record) {
-        Err(_) if is_absent(&record) => Ok(()),
+        Err(_) if is_absent(path) && record.symlink_metadata().is_err() => Ok(()),
         removed => removed.map_err(refused(&record)),
     }
 }
 
-fn remove_only(path: &Path) -> Result<(), ContentError> {
+/// Removes a file or a directory with all that is in it. Links are not followed.
+pub(super) fn remove(path: &Path) -> Result<(), ContentError> {
     tracing::info!(path = %path.display(), "removing content that is not in use");
     let metadata = match fs::symlink_metadata(path) {
         Err(_) if is_absent(path) => return Ok(()),
@@ -170,12 +152,39 @@ mod tests {
     }
 
     #[test]
-    fn stray_that_cannot_be_removed_is_passed_over() {
-        // The kernel lets nobody remove these.
-        for stuck in ["/proc/self/status", "/proc/self/fd"] {
-            remove_stray(Path::new(stuck));
+    fn record_goes_with_its_directory_and_alone_when_that_has_gone() {
+        let directory = TempDir::new().unwrap();
+        let (item, record) = (directory.path().join("a"), directory.path().join("a.files"));
+        let other = directory.path().join("b.files");
+        fs::create_dir_all(item.join("rootfs")).unwrap();
+        fs::write(&record, "").unwrap();
+        fs::write(&other, "").unwrap();
 
-            assert!(Path::new(stuck).exists());
+        remove_content(&item).unwrap();
+
+        assert!(!item.exists() && !record.exists() && other.exists());
+        fs::write(&record, "").unwrap();
+        remove_content(&item).unwrap();
+        assert!(!record.exists());
+        remove_content(&item).unwrap();
+        remove_content(&other).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn record_describes_the_directory_beside_it() {
+        assert_eq!(described(Path::new("/a/b.files")), Path::new("/a/b"));
+        assert_eq!(described(Path::new("/a/b.file")), Path::new("/a/b.file"));
+        assert!(is_staging(Path::new("/a/.staging-1")));
+        assert!(!is_staging(Path::new("/.staging-1/a")));
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_let_go_is_an_error() {
+        for stuck in ["/proc/self/status", "/proc/self/fd"] {
+            let error = remove_content(Path::new(stuck)).unwrap_err();
+
+            assert!(error.to_string().contains(stuck), "{error}");
         }
     }
 }

@@ -1,14 +1,16 @@
 //! What the handle's calls work on, and how they keep out of each other's way.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::content::ContentSettings;
+use super::keeper::Keeper;
 use super::locks::Locks;
+use super::space::{Space, SpaceSettings};
 use crate::model::ServiceKey;
-use crate::storage::Database;
+use crate::storage::{Clock, Database};
 
 /// Installs that work at the same time.
 const PARALLEL: usize = 2;
@@ -18,11 +20,13 @@ const PARALLEL: usize = 2;
 pub(super) struct Shared {
     pub(super) settings: ContentSettings,
     pub(super) database: Database,
-    pub(super) locks: Locks<Item>,
+    pub(super) clock: Clock,
+    pub(super) locks: Arc<Locks<Item>>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) space: Space,
     pub(super) slots: Semaphore,
-    /// Content that another took the place of, while instances may still run on
-    /// it. The next `retain` removes it.
-    replaced: Mutex<Vec<PathBuf>>,
+    /// What is in use, as the database has not been told yet.
+    untold: Mutex<Option<Retained>>,
 }
 
 /// What is installed or removed as a whole.
@@ -32,23 +36,56 @@ pub(super) enum Item {
     Layer(String),
 }
 
+/// What the launcher says is in use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Retained {
+    pub(super) services: Vec<ServiceKey>,
+    pub(super) layers: Vec<String>,
+}
+
 /// Closed when the last handle is gone.
 pub(super) type Alive = watch::Receiver<()>;
 /// Closed when the caller no longer waits.
 pub(super) type Caller = oneshot::Receiver<()>;
 
 impl Shared {
-    pub(super) fn new(settings: ContentSettings, database: Database) -> Self {
+    pub(super) fn new(settings: ContentSettings, database: Database, clock: Clock) -> Self {
+        let locks = Arc::new(Locks::default());
+        let keeper = Arc::new(Keeper {
+            services_dir: settings.services_dir.clone(),
+            layers_dir: settings.layers_dir.clone(),
+            database: database.clone(),
+            locks: Arc::clone(&locks),
+            users: settings.users.clone(),
+            replaced: Mutex::default(),
+            strays: Mutex::default(),
+        });
+        let space = SpaceSettings {
+            services_dir: settings.services_dir.clone(),
+            services_part_limit: settings.services_part_limit,
+            layers_dir: settings.layers_dir.clone(),
+            layers_part_limit: settings.layers_part_limit,
+            download_dir: settings.download_dir.clone(),
+        };
         Self {
+            space: Space::new(space, Arc::clone(&keeper)),
             settings,
             database,
-            locks: Locks::default(),
+            clock,
+            locks,
+            keeper,
             slots: Semaphore::new(PARALLEL),
-            replaced: Mutex::default(),
+            untold: Mutex::default(),
         }
     }
 
-    pub(super) fn replaced(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Content that another took the place of, while instances may still run on
+    /// it. The next `retain` removes it.
+    pub(super) fn replaced(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.keeper.replaced()
+    }
+
+    pub(super) fn untold(&self) -> MutexGuard<'_, Option<Retained>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

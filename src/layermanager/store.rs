@@ -2,7 +2,8 @@
 //! cached.
 //!
 //! Paths are relative to servicesDir and layersDir. Times are seconds since
-//! 1970.
+//! 1970, as [`Clock`](crate::storage::Clock) tells them. Sizes are what the
+//! content takes of the disk.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
@@ -36,6 +37,7 @@ pub(super) struct Installed {
     pub(super) path: String,
     pub(super) manifest_digest: String,
     pub(super) package_digest: String,
+    /// As [`disk_usage`](super::space::disk_usage) measured it.
     pub(super) size: u64,
 }
 
@@ -240,6 +242,8 @@ pub(super) async fn retain(
         .await
 }
 
+/// A time that has not come is of a clock that was wrong, and would keep the item
+/// for ever.
 fn mark(
     connection: &Connection,
     table: &'static str,
@@ -253,46 +257,12 @@ fn mark(
     )?;
     connection.execute(
         &format!(
-            "UPDATE {table} SET cached_since = ?2 WHERE cached_since IS NULL AND NOT {wanted}"
+            "UPDATE {table} SET cached_since = ?2 \
+             WHERE (cached_since IS NULL OR cached_since > ?2) AND NOT {wanted}"
         ),
         params![list, now],
     )?;
     Ok(())
-}
-
-/// Services cached since `limit` or before.
-pub(super) async fn expired_services(
-    database: &Database,
-    limit: i64,
-) -> Result<Vec<ServiceRow>, StorageError> {
-    database
-        .call(move |connection| {
-            let sql = format!("SELECT {SERVICE_COLUMNS} FROM services WHERE cached_since <= ?1");
-            let rows = connection
-                .prepare(&sql)?
-                .query_map([limit], service_row)?
-                .filter_map(|row| readable("a service or layer", row))
-                .collect::<Result<_, _>>()?;
-            Ok(rows)
-        })
-        .await
-}
-
-/// Layers cached since `limit` or before.
-pub(super) async fn expired_layers(
-    database: &Database,
-    limit: i64,
-) -> Result<Vec<LayerRow>, StorageError> {
-    database
-        .call(move |connection| {
-            let rows = connection
-                .prepare("SELECT digest, path FROM layers WHERE cached_since <= ?1")?
-                .query_map([limit], layer_row)?
-                .filter_map(|row| readable("a service or layer", row))
-                .collect::<Result<_, _>>()?;
-            Ok(rows)
-        })
-        .await
 }
 
 /// Removes the row of a service if it is still cached since `limit` or before;

@@ -29,7 +29,7 @@ use super::budget::Budget;
 use super::copy::copy;
 use super::counting::Counting;
 use super::record::Hashes;
-use super::room::NoSpace;
+use super::space::NoSpace;
 use super::unpack::UnpackError;
 
 /// Overlayfs hides all that is below a directory with this attribute.
@@ -110,7 +110,7 @@ impl<'a> Tree<'a> {
         size: u64,
         content: &mut impl Read,
         stopped: &dyn Fn() -> bool,
-    ) -> Result<u64, UnpackError> {
+    ) -> Result<(), UnpackError> {
         let owner = self.owner(path, Some(attributes))?;
         self.budget.file(size)?;
         let flags =
@@ -119,11 +119,18 @@ impl<'a> Tree<'a> {
         let file = self.create(path, |parent, name| openat(parent, name, flags, mode))?;
         let mut file = File::from(file);
 
-        let copied = match copy(content, &mut file, &mut self.buffer, stopped, path) {
+        let (budget, mut taken) = (&mut self.budget, 0);
+        let mut take = |bytes| {
+            budget.content(bytes)?;
+            taken += bytes;
+            Ok(())
+        };
+        let buffer = &mut self.buffer;
+        let hash = match copy(content, &mut file, buffer, stopped, path, &mut take) {
             Err(UnpackError::Write { source, .. }) if is_full(&source) => {
                 return Err(self.budget.refuse(&self.place).into());
             }
-            copied => copied?,
+            copied => copied.inspect_err(|_| self.budget.taken_for_nothing(taken))?,
         };
         let finish = || -> nix::Result<u64> {
             let stat = fstat(&file)?;
@@ -141,8 +148,8 @@ impl<'a> Tree<'a> {
             Ok(stat.st_ino)
         };
         let inode = finish().map_err(|errno| failed(path, errno))?;
-        self.hashes.note(inode, copied.hash);
-        Ok(copied.bytes)
+        self.hashes.note(inode, hash);
+        Ok(())
     }
 
     pub(super) fn symlink(
@@ -199,6 +206,7 @@ impl<'a> Tree<'a> {
         let owner = self.owner(path, None)?;
         let (parent, name) = self.parent_of(path)?;
 
+        self.budget.file(0)?;
         match mknodat(&parent, name, SFlag::S_IFCHR, Mode::empty(), 0) {
             Ok(()) => chown_link(&parent, name, owner).map_err(|errno| failed(path, errno)),
             Err(Errno::EEXIST) => {

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use aos_package::archive::{Archive, ArchiveError, EntryPath, LeftOut, Limits, Step};
 use aos_package::{Digest, Short};
 
+use super::allowance::Allowance;
 use super::budget::Budget;
 use super::counting::Counting;
 use super::record::Hashes;
-use super::room::{Allowance, NoSpace};
+use super::space::NoSpace;
 use super::tree::{Ownership, Tree};
 
 /// A filesystem of a package cannot be unpacked.
@@ -91,12 +92,8 @@ pub enum UnpackError {
 /// What came out of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unpacked {
-    /// Bytes of all files.
-    pub(super) size: u64,
     /// Entries.
     pub(super) entries: u64,
-    /// Bytes of their names.
-    pub(super) names: u64,
     /// Device nodes left out.
     pub(super) devices: u64,
     /// Named pipes left out.
@@ -110,9 +107,7 @@ pub(super) struct Unpacked {
 
 impl AddAssign for Unpacked {
     fn add_assign(&mut self, other: Self) {
-        self.size += other.size;
         self.entries += other.entries;
-        self.names += other.names;
         self.devices += other.devices;
         self.fifos += other.fifos;
         self.set_id += other.set_id;
@@ -158,7 +153,6 @@ pub(super) fn unpack(
         }
         let planned = Step::plan(&entry)?;
         unpacked.entries += 1;
-        unpacked.names += entry.name.len() as u64;
         unpacked.set_id += u64::from(planned.set_id_cleared);
         unpacked.attributes += entry.attributes;
 
@@ -169,7 +163,7 @@ pub(super) fn unpack(
                 let first = Some((&step, entry.size));
                 return Err(missing(counting, first, &mut archive, stopped));
             }
-            size => unpacked.size += size?,
+            applied => applied?,
         }
         match step {
             Step::LeaveOut(LeftOut::Device) => unpacked.devices += 1,
@@ -183,30 +177,27 @@ pub(super) fn unpack(
     Ok(unpacked)
 }
 
-/// Carries out one step. Tells the bytes of the file that it wrote.
+/// Carries out one step.
 fn apply(
     step: &Step,
     size: u64,
     content: &mut impl Read,
     tree: &mut Tree<'_>,
     stopped: &dyn Fn() -> bool,
-) -> Result<u64, UnpackError> {
+) -> Result<(), UnpackError> {
     match step {
-        Step::File { path, attributes } => {
-            return tree.file(path, *attributes, size, content, stopped);
-        }
-        Step::Directory { path, attributes } => tree.directory(path.clone(), *attributes)?,
+        Step::File { path, attributes } => tree.file(path, *attributes, size, content, stopped),
+        Step::Directory { path, attributes } => tree.directory(path.clone(), *attributes),
         Step::Symlink {
             path,
             target,
             attributes,
-        } => tree.symlink(path, OsStr::from_bytes(target), *attributes)?,
-        Step::HardLink { path, target } => tree.hard_link(path, target)?,
-        Step::Whiteout { path } => tree.whiteout(path)?,
-        Step::Opaque { directory } => tree.opaque(directory)?,
-        Step::LeaveOut(_) => {}
+        } => tree.symlink(path, OsStr::from_bytes(target), *attributes),
+        Step::HardLink { path, target } => tree.hard_link(path, target),
+        Step::Whiteout { path } => tree.whiteout(path),
+        Step::Opaque { directory } => tree.opaque(directory),
+        Step::LeaveOut(_) => Ok(()),
     }
-    Ok(0)
 }
 
 /// What is missing for the rest of an archive.

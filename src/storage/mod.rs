@@ -10,6 +10,7 @@
 //! (`synchronous=FULL`).
 
 mod aside;
+mod clock;
 mod inspect;
 mod lock;
 mod open;
@@ -21,6 +22,7 @@ mod worker;
 #[cfg(test)]
 mod open_tests;
 
+pub use clock::Clock;
 pub use lock::{LockError, WorkdirLock};
 pub use open::{OpenError, Opened};
 pub(crate) use rows::readable;

@@ -6,6 +6,7 @@
 //! on the machine, where [`Host::survey`] finds it after a restart of SM.
 
 mod directories;
+mod in_use;
 mod settings;
 mod steps;
 
@@ -31,6 +32,7 @@ use crate::networkmanager::{Attachment, Networks};
 use directories::{blocking, failed, ids_in, private_directory, remove_spec};
 use steps::attach_request;
 
+pub use in_use::content_in_use;
 pub use settings::LinuxSettings;
 
 /// What a step of a start leaves for a later one.
@@ -49,6 +51,8 @@ pub struct LinuxHost {
     bundles: PathBuf,
     /// One empty file for each instance that IAM knows.
     registered: PathBuf,
+    /// What each instance is made of.
+    records: PathBuf,
     content: Content,
     networks: Networks,
     iam: Iam,
@@ -75,8 +79,9 @@ impl LinuxHost {
             warn!(binds = ?bad, "host binds that name no directory in / are left out");
         }
         settings.host_binds = binds;
-        let bundles = private_directory(&settings.run_dir, "runtime")?;
+        let bundles = private_directory(&settings.run_dir, in_use::BUNDLES)?;
         let registered = private_directory(&settings.run_dir, "registered")?;
+        let records = private_directory(&settings.run_dir, in_use::RECORDS)?;
         let (systemd, changes) = Systemd::connect(SystemBus, settings.systemd.clone())
             .await
             .map_err(HostError::new)?;
@@ -85,6 +90,7 @@ impl LinuxHost {
             settings,
             bundles,
             registered,
+            records,
             content,
             networks,
             iam,
@@ -165,7 +171,12 @@ impl Host for LinuxHost {
             Resource::Unit => self.systemd.stop(target.id).await.map_err(HostError::new),
             Resource::Spec => blocking(move || remove_spec(&bundle)).await,
             Resource::RootFilesystem => {
-                blocking(move || remove_root(&bundle).map_err(HostError::new)).await
+                let (records, id) = (self.records.clone(), target.id);
+                blocking(move || {
+                    remove_root(&bundle).map_err(HostError::new)?;
+                    in_use::forget(&records, id).map_err(failed("remove a record in", &records))
+                })
+                .await
             }
             Resource::Network => self
                 .networks
@@ -190,11 +201,14 @@ impl Host for LinuxHost {
             .map_err(HostError::new)?
             .into_iter()
             .collect();
-        let (bundles, registered) = (self.bundles.clone(), self.registered.clone());
+        let bundles = self.bundles.clone();
+        let others = [self.registered.clone(), self.records.clone()];
         let (mounted, directories) = blocking(move || {
             let mounted =
                 mounts_below(&bundles).map_err(failed("look for mounts below", &bundles))?;
-            Ok((mounted, [ids_in(&bundles)?, ids_in(&registered)?].concat()))
+            let [registered, records] = others;
+            let ids = [ids_in(&bundles)?, ids_in(&registered)?, ids_in(&records)?];
+            Ok((mounted, ids.concat()))
         })
         .await?;
         let runs = |id: InstanceId| {

@@ -8,6 +8,7 @@ use tracing::{debug, info};
 
 use super::LinuxHost;
 use super::directories::{blocking, failed, find_sources};
+use super::in_use;
 use crate::config::duration_from_json;
 use crate::launcher::files::{remove_file, write_file};
 use crate::launcher::rootfs::{Ingredients, mount_root};
@@ -82,21 +83,27 @@ impl LinuxHost {
 
     pub(super) async fn mount(&self, blueprint: &Blueprint) -> Result<(), HostError> {
         let bundle = self.bundle(blueprint.id);
-        let settings = self.settings.clone();
+        let (settings, records) = (self.settings.clone(), self.records.clone());
+        let id = blueprint.id;
         let (info, service) = (blueprint.info.clone(), Arc::clone(&blueprint.service));
         let sources = blocking(move || {
             let sources = find_sources(&settings, &bundle, &info, service.gid)?;
             let points = mount_points(&sources, tmp_limit(&service.config));
-            let layers = std::iter::once(&service.root)
+            let layers: Vec<_> = std::iter::once(&service.root)
                 .chain(&service.layers)
-                .map(PathBuf::as_path);
+                .map(PathBuf::as_path)
+                .collect();
+            in_use::note(&records, id, &layers).map_err(failed("write a record in", &records))?;
             let ingredients = Ingredients {
                 host_root: Path::new("/"),
                 host_binds: &settings.host_binds,
-                layers: layers.collect(),
+                layers,
                 points: &points,
             };
-            mount_root(&bundle, &ingredients).map_err(HostError::new)?;
+            if let Err(error) = mount_root(&bundle, &ingredients) {
+                in_use::forget(&records, id).map_err(failed("remove a record in", &records))?;
+                return Err(HostError::new(error));
+            }
 
             Ok(sources)
         })

@@ -4,13 +4,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use aos_package::{LAYER_FILE, hex};
+use aos_package::LAYER_FILE;
 
 use super::support::{Device, Tar, gzip, layer_package, sha256, tar_of, told};
-use crate::layermanager::{expiry, store};
+use crate::layermanager::store;
 use crate::model::{LayerInfo, ServiceKey};
-
-const HOUR: i64 = 3600;
 
 fn tar(text: &str) -> Vec<u8> {
     Tar::new().file("file", text).build()
@@ -28,11 +26,8 @@ fn path(device: &Device, info: &LayerInfo) -> PathBuf {
         .and_then(|entries| {
             let mut paths = entries.map(|entry| entry.unwrap().path());
             paths.find(|path| {
-                path.file_name()
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .starts_with(name)
+                let found = path.file_name().unwrap().to_str().unwrap();
+                found.starts_with(name) && path.is_dir()
             })
         });
     repaired.unwrap_or(path)
@@ -40,22 +35,6 @@ fn path(device: &Device, info: &LayerInfo) -> PathBuf {
 
 fn content(device: &Device, info: &LayerInfo) -> Option<String> {
     fs::read_to_string(path(device, info).join("file")).ok()
-}
-
-async fn cached_since(device: &Device, info: &LayerInfo) -> Option<i64> {
-    let digest = info.digest.clone();
-    device
-        .database
-        .call(move |connection| {
-            let sql = "SELECT cached_since FROM layers WHERE digest = ?1";
-            Ok(connection.query_row(sql, [digest], |row| row.get(0))?)
-        })
-        .await
-        .unwrap()
-}
-
-async fn expire(device: &Device, now: i64) {
-    expiry::expire(device.content.shared(), now).await.unwrap();
 }
 
 #[tokio::test]
@@ -66,7 +45,6 @@ async fn layer_is_where_its_digest_says() {
     device.content.install_layer(&info).await.unwrap();
 
     assert_eq!(content(&device, &info).as_deref(), Some("text"));
-    assert_eq!(cached_since(&device, &info).await, None);
     assert_eq!(fs::read_dir(device.layers()).unwrap().count(), 1);
 }
 
@@ -215,66 +193,6 @@ async fn layer_that_vanished_is_installed_again() {
 }
 
 #[tokio::test]
-async fn what_is_not_in_use_is_cached_from_the_first_time_on() {
-    let device = Device::new().await;
-    let info = layer(&device, "text");
-    device.content.install_layer(&info).await.unwrap();
-
-    for now in [1000, 2000] {
-        store::retain(&device.database, vec![], vec![], now)
-            .await
-            .unwrap();
-    }
-
-    assert_eq!(cached_since(&device, &info).await, Some(1000));
-}
-
-#[tokio::test]
-async fn what_is_in_use_again_is_not_cached_any_more() {
-    let device = Device::new().await;
-    let info = layer(&device, "text");
-    device.content.install_layer(&info).await.unwrap();
-    device.content.retain(vec![], vec![]).await.unwrap();
-    assert!(cached_since(&device, &info).await.is_some());
-
-    let digests = vec![info.digest.clone(), "unknown".into()];
-    device.content.retain(vec![], digests).await.unwrap();
-    assert_eq!(cached_since(&device, &info).await, None);
-
-    device.content.retain(vec![], vec![]).await.unwrap();
-    device.content.install_layer(&info).await.unwrap();
-    assert_eq!(cached_since(&device, &info).await, None);
-}
-
-#[tokio::test]
-async fn cached_layer_goes_after_its_time_and_not_before() {
-    let device = Device::new().await;
-    let info = layer(&device, "text");
-    device.content.install_layer(&info).await.unwrap();
-    store::retain(&device.database, vec![], vec![], 1000)
-        .await
-        .unwrap();
-
-    expire(&device, 1000 + 2 * HOUR - 1).await;
-    assert!(content(&device, &info).is_some());
-
-    expire(&device, 1000 + 2 * HOUR).await;
-    assert!(!path(&device, &info).exists());
-    assert_eq!(store::layers(&device.database).await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn layer_in_use_never_goes() {
-    let device = Device::new().await;
-    let info = layer(&device, "text");
-    device.content.install_layer(&info).await.unwrap();
-
-    expire(&device, i64::MAX).await;
-
-    assert!(content(&device, &info).is_some());
-}
-
-#[tokio::test]
 async fn installed_layers_survive_a_restart() {
     let mut device = Device::new().await;
     let info = layer(&device, "text");
@@ -284,87 +202,6 @@ async fn installed_layers_survive_a_restart() {
 
     assert!(content(&device, &info).is_some());
     assert_eq!(store::layers(&device.database).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn start_removes_what_has_no_row() {
-    let mut device = Device::new().await;
-    let info = layer(&device, "text");
-    device.content.install_layer(&info).await.unwrap();
-    let zeros = hex(&[0; 32]);
-    for left in [
-        "layers/.staging-1/content",
-        "layers/other",
-        &format!("layers/sha256/{zeros}"),
-        "layers/sha256/other",
-        "services/.staging-1/content/rootfs",
-        "services/other",
-        "extract/left",
-    ] {
-        fs::create_dir_all(device.directory.path().join(left)).unwrap();
-    }
-    fs::write(device.services().join("file"), "").unwrap();
-    let outside = device.directory.path().join("outside");
-    fs::create_dir_all(outside.join("kept")).unwrap();
-    std::os::unix::fs::symlink(&outside, device.services().join("link")).unwrap();
-
-    device.restart().await;
-
-    let names = |directory: PathBuf| fs::read_dir(directory).unwrap().count();
-    assert_eq!(names(device.services()), 0);
-    assert_eq!(names(device.layers()), 1);
-    assert_eq!(names(device.layers().join("sha256")), 1);
-    assert_eq!(names(device.directory.path().join("extract")), 0);
-    assert!(content(&device, &info).is_some());
-    assert!(outside.join("kept").exists());
-}
-
-#[tokio::test]
-async fn start_keeps_what_mkfs_made() {
-    let mut device = Device::new().await;
-    fs::create_dir(device.services().join("lost+found")).unwrap();
-
-    device.restart().await;
-
-    assert!(device.services().join("lost+found").exists());
-}
-
-#[tokio::test]
-async fn start_removes_rows_without_a_directory() {
-    let mut device = Device::new().await;
-    let info = layer(&device, "text");
-    device.content.install_layer(&info).await.unwrap();
-    fs::remove_dir_all(path(&device, &info)).unwrap();
-
-    device.restart().await;
-
-    assert_eq!(store::layers(&device.database).await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn row_that_cannot_be_read_hides_no_other_and_is_installed_anew() {
-    let mut device = Device::new().await;
-    let (good, bad) = (layer(&device, "good"), layer(&device, "bad"));
-    device.content.install_layer(&good).await.unwrap();
-    device.content.install_layer(&bad).await.unwrap();
-    let digest = bad.digest.clone();
-    device
-        .database
-        .call(move |connection| {
-            let sql = "UPDATE layers SET path = CAST(x'ff' AS TEXT) WHERE digest = ?1";
-            connection.execute(sql, [digest])?;
-            Ok(())
-        })
-        .await
-        .unwrap();
-
-    device.restart().await;
-
-    let rows = store::layers(&device.database).await.unwrap();
-    assert_eq!(rows.len(), 1);
-    assert_eq!(content(&device, &good).as_deref(), Some("good"));
-    device.content.install_layer(&bad).await.unwrap();
-    assert_eq!(content(&device, &bad).as_deref(), Some("bad"));
 }
 
 #[tokio::test]

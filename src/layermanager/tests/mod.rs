@@ -1,9 +1,15 @@
 mod damaged;
 mod ground;
 mod hostile;
+mod images;
 mod install;
+mod kept;
 mod lifecycle;
+mod one_pass;
 mod privileged;
 mod replaced;
+mod room;
+mod stages;
 mod support;
+mod swept;
 mod unpacking;

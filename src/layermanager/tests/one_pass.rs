@@ -47,6 +47,7 @@ async fn installed(device: &Device, package: &[u8]) -> ServiceContent {
 }
 
 #[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
 async fn files_of_a_package_may_come_in_any_order() {
     let parts = ServiceParts::new(&root());
     let mut files = parts.files;
@@ -81,6 +82,7 @@ async fn layer_package_may_begin_with_its_layer() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
 async fn package_and_filesystem_may_be_compressed_or_not() {
     type Compress = fn(&[u8]) -> Vec<u8>;
     let ways: [(&str, Compress); 3] = [("plain", <[u8]>::to_vec), ("gzip", gzip), ("zstd", zstd)];
@@ -99,6 +101,7 @@ async fn package_and_filesystem_may_be_compressed_or_not() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
 async fn filesystem_that_is_not_the_promised_one_is_refused() {
     let device = Device::new().await;
     let other = Tar::new().file("other", "").build();
@@ -109,11 +112,15 @@ async fn filesystem_that_is_not_the_promised_one_is_refused() {
     let error = device.content.install_service(&info).await.unwrap_err();
 
     let text = told(&error);
-    assert!(text.contains("the root filesystem: digest mismatch"), "{text}");
+    assert!(
+        text.contains("the root filesystem: digest mismatch"),
+        "{text}"
+    );
     assert!(device.is_empty());
 }
 
 #[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
 async fn bytes_after_the_end_of_a_filesystem_count_for_its_digest() {
     let longer = [&root()[..], b"more"].concat();
     let device = Device::new().await;
@@ -129,6 +136,7 @@ async fn bytes_after_the_end_of_a_filesystem_count_for_its_digest() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
 async fn damaged_archive_that_nobody_needs_does_no_harm() {
     let damaged = gzip(&[7; 5000]);
     let hostile = Tar::new().file("../../out", "x").build();
@@ -152,6 +160,7 @@ async fn damaged_archive_that_nobody_needs_does_no_harm() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
 async fn later_one_of_two_filesystems_of_a_name_counts() {
     let device = Device::new().await;
     let mut parts = ServiceParts::new(&root());
@@ -170,6 +179,7 @@ async fn later_one_of_two_filesystems_of_a_name_counts() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
 async fn every_file_is_in_the_record() {
     let device = Device::new().await;
     let package = ServiceParts::new(&root()).build();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
-use crate::layermanager::{Content, ContentError, ContentSettings};
+use crate::layermanager::{Content, ContentError, ContentSettings, Users};
 use crate::model::{Chain, LayerInfo, ServiceInfo, Version};
 use crate::storage::Database;
 
@@ -176,6 +176,8 @@ pub(super) fn layer_package(tar: &[u8]) -> Vec<u8> {
 pub(super) struct Device {
     pub(super) directory: TempDir,
     pub(super) database: Database,
+    /// For the next start.
+    pub(super) settings: ContentSettings,
     pub(super) content: Content,
 }
 
@@ -183,17 +185,20 @@ impl Device {
     pub(super) async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let database = Database::in_memory().unwrap();
-        let content = start(&directory, &database).await.unwrap();
+        let settings = settings(&directory);
+        let started = Content::start(settings.clone(), database.clone()).await;
         Self {
             directory,
             database,
-            content,
+            settings,
+            content: started.unwrap(),
         }
     }
 
     /// As after a restart of the service manager.
     pub(super) async fn restart(&mut self) {
-        self.content = start(&self.directory, &self.database).await.unwrap();
+        let (settings, database) = (self.settings.clone(), self.database.clone());
+        self.content = Content::start(settings, database).await.unwrap();
     }
 
     pub(super) fn services(&self) -> PathBuf {
@@ -237,6 +242,15 @@ impl Device {
         }
     }
 
+    /// Services on the disk, each with its record.
+    pub(super) fn installed(&self) -> usize {
+        let entries = fs::read_dir(self.services()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let (records, items): (Vec<_>, Vec<_>) = names.partition(|name| name.ends_with(".files"));
+        assert_eq!(records.len(), items.len(), "{records:?} of {items:?}");
+        items.len()
+    }
+
     /// Nothing but what mkfs or a scan would find after a failed install.
     pub(super) fn is_empty(&self) -> bool {
         [self.services(), self.layers()]
@@ -245,19 +259,19 @@ impl Device {
     }
 }
 
-async fn start(directory: &TempDir, database: &Database) -> Result<Content, ContentError> {
+fn settings(directory: &TempDir) -> ContentSettings {
     let path = directory.path();
-    Content::start(
-        ContentSettings {
-            services_dir: path.join("services"),
-            layers_dir: path.join("layers"),
-            extract_dir: path.join("extract"),
-            service_ttl: Duration::from_hours(1),
-            layer_ttl: Duration::from_hours(2),
-        },
-        database.clone(),
-    )
-    .await
+    ContentSettings {
+        services_dir: path.join("services"),
+        services_part_limit: 0,
+        layers_dir: path.join("layers"),
+        layers_part_limit: 0,
+        download_dir: path.join("download"),
+        extract_dir: path.join("extract"),
+        service_ttl: Duration::from_hours(1),
+        layer_ttl: Duration::from_hours(2),
+        users: Users::none(),
+    }
 }
 
 /// The error as CM is told.

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::support::{Tar, gzip};
 use crate::layermanager::UnpackError;
+use crate::layermanager::allowance::Allowance;
+use crate::layermanager::allowance::tests::Bytes;
 use crate::layermanager::record::Hashes;
-use crate::layermanager::room::Allowance;
-use crate::layermanager::room::tests::Bytes;
 use crate::layermanager::tree::Ownership;
 use crate::layermanager::unpack::{Target, Unpacked, unpack};
 
