@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aos_package::Platform;
+use aos_package::archive::Compression;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Packs services and layers, and plays the peers of a service manager.
@@ -37,6 +39,12 @@ pub(crate) enum Command {
     /// Make the package of a service or a layer; same input, same bytes
     #[command(subcommand)]
     Pack(PackCommand),
+    /// Show what is in a package, check it, and tell what SM would refuse
+    ///
+    /// Reads packages of services and layers, OCI image layouts and what
+    /// `docker save` writes. Exit codes: 0 it is whole, 1 it is damaged or
+    /// would be refused.
+    Inspect(InspectArgs),
     /// Play CM and IAM on loopback, with certificates of their own
     #[command(subcommand)]
     Unit(UnitCommand),
@@ -87,9 +95,8 @@ pub(crate) struct PackServiceArgs {
     /// top one first
     #[arg(long = "layer", value_name = "DIGEST|PACKAGE")]
     pub(crate) layers: Vec<String>,
-    /// Compress the root filesystem
-    #[arg(long)]
-    pub(crate) gzip: bool,
+    #[command(flatten)]
+    pub(crate) compression: CompressionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -102,9 +109,49 @@ pub(crate) struct PackLayerArgs {
     /// Version of the operating system that the layer is made for
     #[arg(long, value_name = "VERSION")]
     pub(crate) os_version: Option<String>,
-    /// Compress the layer
-    #[arg(long)]
-    pub(crate) gzip: bool,
+    #[command(flatten)]
+    pub(crate) compression: CompressionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompressionArgs {
+    /// Compress the filesystem, with gzip if no other way is given
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
+          default_value = "none", default_missing_value = "gzip")]
+    compress: Compress,
+    /// The same as --compress=gzip
+    #[arg(long, conflicts_with = "compress")]
+    gzip: bool,
+}
+
+/// How a filesystem is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Compress {
+    Gzip,
+    Zstd,
+    None,
+}
+
+impl CompressionArgs {
+    pub(crate) fn compression(&self) -> Compression {
+        match self.compress {
+            _ if self.gzip => Compression::Gzip,
+            Compress::Gzip => Compression::Gzip,
+            Compress::Zstd => Compression::Zstd,
+            Compress::None => Compression::None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The package
+    #[arg(value_name = "FILE")]
+    pub(crate) package: PathBuf,
+    /// Of an image for several platforms, the one to look at
+    #[arg(long, value_name = "OS/ARCHITECTURE", value_parser = parse_platform,
+          default_value_t = Platform::host())]
+    pub(crate) platform: Platform,
 }
 
 #[derive(Debug, Subcommand)]
@@ -226,6 +273,17 @@ fn parse_variable(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
         _ => Err("it is not NAME=VALUE".to_owned()),
+    }
+}
+
+fn parse_platform(text: &str) -> Result<Platform, String> {
+    match text.split_once('/') {
+        Some((os, architecture)) if !os.is_empty() && !architecture.is_empty() => Ok(Platform {
+            architecture: architecture.to_owned(),
+            os: os.to_owned(),
+            os_version: None,
+        }),
+        _ => Err("it is not OS/ARCHITECTURE, such as linux/arm64".to_owned()),
     }
 }
 

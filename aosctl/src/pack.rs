@@ -80,7 +80,7 @@ fn service(args: &PackServiceArgs) -> Result<Packed, PackingError> {
         image: &image,
         config: config.as_ref(),
         layers: &layers,
-        gzip: args.gzip,
+        compression: args.compression.compression(),
     };
     Ok(pack_service(&source, &args.output)?)
 }
@@ -89,7 +89,7 @@ fn layer(args: &PackLayerArgs) -> Result<Packed, PackingError> {
     let source = LayerSource {
         root: &args.root,
         os_version: args.os_version.as_deref(),
-        gzip: args.gzip,
+        compression: args.compression.compression(),
     };
     Ok(pack_layer(&source, &args.output)?)
 }
@@ -189,6 +189,7 @@ fn text_of(packed: &Packed, output: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aos_package::archive::Compression;
     use clap::Parser;
 
     use super::*;
@@ -198,7 +199,7 @@ mod tests {
         let words = ["aosctl", "pack"].iter().chain(line);
         match Cli::try_parse_from(words)?.command {
             Command::Pack(command) => Ok(command),
-            Command::Unit(_) => unreachable!(),
+            Command::Inspect(_) | Command::Unit(_) => unreachable!(),
         }
     }
 
@@ -244,6 +245,25 @@ mod tests {
     }
 
     #[test]
+    fn compression_is_chosen() {
+        for (words, compression) in [
+            (&[][..], Compression::None),
+            (&["--compress"], Compression::Gzip),
+            (&["--gzip"], Compression::Gzip),
+            (&["--compress=gzip"], Compression::Gzip),
+            (&["--compress=zstd"], Compression::Zstd),
+            (&["--compress=none"], Compression::None),
+        ] {
+            let line = ["service", "--output", "x", "--cmd", "y"]
+                .iter()
+                .chain(words);
+            let line: Vec<_> = line.copied().chain(["root"]).collect();
+
+            assert_eq!(service_args(&line).compression.compression(), compression);
+        }
+    }
+
+    #[test]
     fn wrong_use_is_refused() {
         let service = ["service", "root", "--output", "x"];
         for wrong in [
@@ -252,6 +272,8 @@ mod tests {
             &["--cmd", "x", "--env", "NOVALUE"],
             &["--cmd", "x", "--expose", "http"],
             &["--cmd", "x", "--expose", "80/sctp"],
+            &["--cmd", "x", "--compress=xz"],
+            &["--cmd", "x", "--compress=zstd", "--gzip"],
         ] {
             let line: Vec<_> = service.iter().chain(wrong).copied().collect();
 

@@ -1,18 +1,14 @@
 //! Facts about package files that exist already.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use aos_package::archive::{Archive, ArchiveError, EntryPath, Kind, Limits, decode};
+use aos_package::contents::DOCUMENT_MAX;
 use aos_package::{LAYER_FILE, LayerDescriptor, ManifestError, Sha3Long, Sha3Short};
-use flate2::read::GzDecoder;
-use tar::Archive;
 
 const BUFFER: usize = 256 * 1024;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
-/// More than any descriptor needs.
-const DESCRIPTOR_LIMIT: u64 = 1024 * 1024;
 
 /// Why a package tells nothing.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +19,13 @@ pub(crate) enum PackageFileError {
         path: PathBuf,
         #[source]
         source: io::Error,
+    },
+    /// It is no archive, or a damaged one.
+    #[error("cannot read package {}", path.display())]
+    Archive {
+        path: PathBuf,
+        #[source]
+        source: ArchiveError,
     },
     /// It is something else.
     #[error("{} is not the package of a layer: it has no {LAYER_FILE}", .0.display())]
@@ -79,7 +82,7 @@ impl PackageFacts {
 /// The digest by which services name the layer in this package.
 pub(crate) fn layer_digest(path: &Path) -> Result<String, PackageFileError> {
     let descriptor = read_descriptor(path)
-        .map_err(|source| PackageFileError::Read {
+        .map_err(|source| PackageFileError::Archive {
             path: path.to_owned(),
             source,
         })?
@@ -92,21 +95,18 @@ pub(crate) fn layer_digest(path: &Path) -> Result<String, PackageFileError> {
         })
 }
 
-fn read_descriptor(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = BufReader::with_capacity(BUFFER, File::open(path)?);
-    let mut magic = Vec::new();
-    file.by_ref().take(2).read_to_end(&mut magic)?;
-    file.rewind()?;
-    let bytes: Box<dyn Read> = if magic == GZIP_MAGIC {
-        Box::new(GzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
-    for entry in Archive::new(bytes).entries()? {
-        let entry = entry?;
-        if entry.path()?.strip_prefix(".").unwrap_or(&entry.path()?) == Path::new(LAYER_FILE) {
+fn read_descriptor(path: &Path) -> Result<Option<Vec<u8>>, ArchiveError> {
+    let file = File::open(path).map_err(ArchiveError::Read)?;
+    let decoded = decode(file).map_err(ArchiveError::Read)?;
+    let mut archive = Archive::new(decoded, Limits::default());
+    while let Some(entry) = archive.next_entry()? {
+        let name = EntryPath::parse(&entry.name);
+        if entry.kind == Kind::File && name.is_ok_and(|name| name.as_path() == LAYER_FILE) {
             let mut descriptor = Vec::new();
-            entry.take(DESCRIPTOR_LIMIT).read_to_end(&mut descriptor)?;
+            archive
+                .take(DOCUMENT_MAX)
+                .read_to_end(&mut descriptor)
+                .map_err(ArchiveError::Read)?;
             return Ok(Some(descriptor));
         }
     }
@@ -117,6 +117,7 @@ fn read_descriptor(path: &Path) -> io::Result<Option<Vec<u8>>> {
 mod tests {
     use std::fs;
 
+    use aos_package::archive::Compression;
     use aos_package::pack::{LayerSource, ServiceSource, pack_layer, pack_service};
     use aos_package::{ImageConfig, hex};
 
@@ -131,7 +132,7 @@ mod tests {
         let source = LayerSource {
             root: &root,
             os_version: None,
-            gzip: true,
+            compression: Compression::Gzip,
         };
         let packed = pack_layer(&source, &output).unwrap();
 
@@ -154,7 +155,7 @@ mod tests {
             image: &ImageConfig::default(),
             config: None,
             layers: &[],
-            gzip: false,
+            compression: Compression::None,
         };
         pack_service(&source, &output).unwrap();
 

@@ -5,12 +5,15 @@
 //! - [`PackageSums`]: what a package file is recognised by
 //! - [`pack`]: making packages
 //! - [`contents`]: finding the parts of packages in one pass
+//! - `hostile`, with the feature of that name: packages that try to do harm
 //! - [`archive`]: reading the tar archives in them, of unknown origin
 
 pub mod archive;
 pub mod contents;
 mod digest;
 mod few;
+#[cfg(any(test, feature = "hostile"))]
+pub mod hostile;
 mod image_config;
 mod manifest;
 pub mod pack;

@@ -2,7 +2,8 @@
 //!
 //! [`Archive`] yields one [`Entry`] after the other and never holds more than
 //! its [`Limits`] allow, whatever the archive says. [`Step::plan`] decides what
-//! an entry means for a directory; it writes nothing.
+//! an entry means for a directory; it writes nothing. [`Rehearsal`] tells whether
+//! the steps of an archive fit together.
 //!
 //! Known: old, ustar, PAX and GNU headers with long names. Sparse files are
 //! refused: no packing tool of this world makes them.
@@ -12,6 +13,7 @@ mod error;
 mod path;
 mod pax;
 mod reader;
+mod rehearsal;
 mod step;
 
 pub use decode::{Compression, Decoded, decode};
@@ -19,6 +21,7 @@ pub use error::{ArchiveError, Limit, Name};
 pub use path::{EntryPath, PathError};
 pub(crate) use reader::begins_like_archive;
 pub use reader::{Archive, Entry, Kind, Timestamp};
+pub use rehearsal::{Owners, Rehearsal, RehearsalError};
 pub use step::{Attributes, LeftOut, Planned, Step};
 
 /// What an archive may ask for.

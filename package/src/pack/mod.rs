@@ -1,8 +1,9 @@
 //! Making packages: the same input gives the same bytes.
 //!
-//! A package is a plain tar, so that a reader can go straight to a blob; with
-//! `gzip` the filesystem inside is compressed. Entries are sorted by name,
-//! belong to 0:0 and are dated 1970, whoever packs them and when.
+//! A package is a plain tar whose manifest or descriptor comes first, so that a
+//! reader knows of each blob what it is; the filesystem inside may be compressed.
+//! Entries are sorted by name, belong to 0:0 and are dated 1970, whoever packs
+//! them and when.
 
 mod tree;
 mod writer;
@@ -11,11 +12,12 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use crate::archive::Compression;
 use crate::digest::{Algorithm, Digest, DigestError};
 use crate::manifest::{
     Descriptor, LAYER_FILE, MANIFEST_FILE, MEDIA_TYPE_IMAGE_CONFIG, MEDIA_TYPE_LAYER,
-    MEDIA_TYPE_LAYER_GZIP, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_SERVICE_CONFIG, ManifestFile, Platform,
-    blob_path,
+    MEDIA_TYPE_LAYER_GZIP, MEDIA_TYPE_LAYER_ZSTD, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_SERVICE_CONFIG,
+    ManifestFile, Platform, blob_path,
 };
 use crate::{ImageConfig, ServiceConfig};
 
@@ -73,8 +75,8 @@ pub struct ServiceSource<'a> {
     pub config: Option<&'a ServiceConfig>,
     /// Digests of the shared layers below the root, the top first.
     pub layers: &'a [String],
-    /// Compress the root filesystem.
-    pub gzip: bool,
+    /// How the root filesystem is compressed.
+    pub compression: Compression,
 }
 
 /// What a layer package is made of.
@@ -85,8 +87,8 @@ pub struct LayerSource<'a> {
     pub root: &'a Path,
     /// Version of the operating system that the layer is made for.
     pub os_version: Option<&'a str>,
-    /// Compress the layer.
-    pub gzip: bool,
+    /// How the layer is compressed.
+    pub compression: Compression,
 }
 
 /// A finished package.
@@ -116,8 +118,12 @@ pub fn pack_service(source: &ServiceSource<'_>, output: &Path) -> Result<Packed,
         .map(|config| to_json("the service config", config))
         .transpose()?;
 
-    let mut filesystem = Filesystem::pack(source.rootfs, source.gzip, output)?;
-    let root = descriptor(layer_type(source.gzip), &filesystem.digest, filesystem.size);
+    let mut filesystem = Filesystem::pack(source.rootfs, source.compression, output)?;
+    let root = descriptor(
+        layer_type(source.compression),
+        &filesystem.digest,
+        filesystem.size,
+    );
     let manifest = ManifestFile {
         schema_version: 2,
         media_type: MEDIA_TYPE_MANIFEST.into(),
@@ -147,14 +153,18 @@ pub fn pack_service(source: &ServiceSource<'_>, output: &Path) -> Result<Packed,
 /// Writes the package of a layer to `output`, which appears only when it is
 /// complete.
 pub fn pack_layer(source: &LayerSource<'_>, output: &Path) -> Result<Packed, PackError> {
-    let mut filesystem = Filesystem::pack(source.root, source.gzip, output)?;
+    let mut filesystem = Filesystem::pack(source.root, source.compression, output)?;
     let descriptor = Descriptor {
         platform: source.os_version.map(|version| Platform {
             os: "linux".into(),
             os_version: Some(version.to_owned()),
             ..Platform::default()
         }),
-        ..descriptor(layer_type(source.gzip), &filesystem.digest, filesystem.size)
+        ..descriptor(
+            layer_type(source.compression),
+            &filesystem.digest,
+            filesystem.size,
+        )
     };
     let descriptor = to_json("the layer descriptor", &descriptor)?;
 
@@ -182,14 +192,14 @@ struct Filesystem {
 }
 
 impl Filesystem {
-    fn pack(root: &Path, gzip: bool, output: &Path) -> Result<Self, PackError> {
+    fn pack(root: &Path, compression: Compression, output: &Path) -> Result<Self, PackError> {
         let failed = |source| PackError::Output {
             path: output.to_owned(),
             source,
         };
         let mut content = tempfile::tempfile_in(directory_of(output)).map_err(failed)?;
 
-        let (digest, size) = tree::write(root, gzip, &content, output)?;
+        let (digest, size) = tree::write(root, compression, &content, output)?;
         content.seek(SeekFrom::Start(0)).map_err(failed)?;
 
         Ok(Self {
@@ -241,11 +251,11 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {
     }
 }
 
-fn layer_type(gzip: bool) -> &'static str {
-    if gzip {
-        MEDIA_TYPE_LAYER_GZIP
-    } else {
-        MEDIA_TYPE_LAYER
+fn layer_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => MEDIA_TYPE_LAYER,
+        Compression::Gzip => MEDIA_TYPE_LAYER_GZIP,
+        Compression::Zstd => MEDIA_TYPE_LAYER_ZSTD,
     }
 }
 

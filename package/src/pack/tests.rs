@@ -35,7 +35,7 @@ fn service(rootfs: &Path) -> ServiceSource<'_> {
         image: &IMAGE,
         config: None,
         layers: &[],
-        gzip: false,
+        compression: Compression::None,
     }
 }
 
@@ -60,10 +60,10 @@ fn content(tar: &[u8]) -> Vec<(String, Vec<u8>)> {
 fn same_input_gives_the_same_bytes() {
     let (first, second, out) = (tree(), tree(), TempDir::new().unwrap());
 
-    for gzip in [false, true] {
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let packed = [&first, &second].map(|root| {
             let source = ServiceSource {
-                gzip,
+                compression,
                 ..service(root.path())
             };
             pack_service(&source, &out.path().join("package")).unwrap()
@@ -160,7 +160,7 @@ fn layer_is_named_by_the_digest_of_its_compressed_tar() {
     let source = LayerSource {
         root: root.path(),
         os_version: Some("5.0"),
-        gzip: true,
+        compression: Compression::Gzip,
     };
 
     let packed = pack_layer(&source, &output).unwrap();
@@ -224,4 +224,32 @@ fn output_in_a_missing_directory_is_an_error() {
     let result = pack_service(&service(root.path()), &output);
 
     assert!(matches!(result, Err(PackError::Output { path, .. }) if path == output));
+}
+
+#[test]
+fn compressed_layer_is_called_what_it_is() {
+    let (root, out) = (tree(), TempDir::new().unwrap());
+    let output = out.path().join("package");
+
+    for (compression, media_type) in [
+        (Compression::None, MEDIA_TYPE_LAYER),
+        (Compression::Gzip, MEDIA_TYPE_LAYER_GZIP),
+        (Compression::Zstd, MEDIA_TYPE_LAYER_ZSTD),
+    ] {
+        let source = LayerSource {
+            root: root.path(),
+            os_version: None,
+            compression,
+        };
+        pack_layer(&source, &output).unwrap();
+
+        let files = content(&fs::read(&output).unwrap());
+        let descriptor: Descriptor = serde_json::from_slice(&files[0].1).unwrap();
+        assert_eq!(descriptor.media_type, media_type);
+        let mut tar = Vec::new();
+        let mut decoded = crate::archive::decode(files[1].1.as_slice()).unwrap();
+        assert_eq!(decoded.compression(), compression);
+        decoded.read_to_end(&mut tar).unwrap();
+        assert_eq!(content(&tar).len(), 7);
+    }
 }

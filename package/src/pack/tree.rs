@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use flate2::{Compression, GzBuilder};
+use flate2::GzBuilder;
 use tar::{Builder, EntryType};
 
+use crate::archive::Compression;
 use crate::digest::{Algorithm, BlobHasher, Digest};
 
 use super::PackError;
@@ -15,12 +16,14 @@ use super::writer::header;
 
 /// Bytes that are hashed and written at once.
 const BUFFER: usize = 256 * 1024;
+/// Within the window that readers allow, and smaller than gzip's best.
+const ZSTD_LEVEL: i32 = 9;
 
 /// Writes the tar of `root` to `content`. Returns its digest and size; `output`
 /// is what errors of writing name.
 pub(super) fn write(
     root: &Path,
-    gzip: bool,
+    compression: Compression,
     content: &File,
     output: &Path,
 ) -> Result<(Digest, u64), PackError> {
@@ -30,18 +33,30 @@ pub(super) fn write(
     };
     let hashed = BufWriter::with_capacity(BUFFER, Hashed::new(content));
 
-    let hashed = if gzip {
-        // No name and no time in the header.
-        let encoder = GzBuilder::new().write(hashed, Compression::default());
-        let mut tar = Builder::new(encoder);
-        append_all(&mut tar, root, output)?;
-        tar.into_inner()
-            .and_then(flate2::write::GzEncoder::finish)
-            .map_err(failed)?
-    } else {
-        let mut tar = Builder::new(hashed);
-        append_all(&mut tar, root, output)?;
-        tar.into_inner().map_err(failed)?
+    let hashed = match compression {
+        Compression::None => {
+            let mut tar = Builder::new(hashed);
+            append_all(&mut tar, root, output)?;
+            tar.into_inner().map_err(failed)?
+        }
+        Compression::Gzip => {
+            // No name and no time in the header.
+            let encoder = GzBuilder::new().write(hashed, flate2::Compression::default());
+            let mut tar = Builder::new(encoder);
+            append_all(&mut tar, root, output)?;
+            tar.into_inner()
+                .and_then(flate2::write::GzEncoder::finish)
+                .map_err(failed)?
+        }
+        Compression::Zstd => {
+            let mut encoder = zstd::Encoder::new(hashed, ZSTD_LEVEL).map_err(failed)?;
+            encoder.include_checksum(true).map_err(failed)?;
+            let mut tar = Builder::new(encoder);
+            append_all(&mut tar, root, output)?;
+            tar.into_inner()
+                .and_then(zstd::Encoder::finish)
+                .map_err(failed)?
+        }
     };
     let hashed = hashed
         .into_inner()

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
+use aos_package::archive::Compression;
 use aos_package::pack::{LayerSource, ServiceSource, pack_layer, pack_service};
 use aos_package::{ImageConfig, ServiceConfig};
 use tar::EntryType;
@@ -78,11 +79,11 @@ async fn packed_service_and_layer_are_installed() {
     symlink("/nowhere", source.path().join("x")).unwrap();
     let output = |name: &str| device.directory.path().join(name);
 
-    for gzip in [false, true] {
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let layer = LayerSource {
             root: source.path(),
             os_version: None,
-            gzip,
+            compression,
         };
         let layer = pack_layer(&layer, &output("layer")).unwrap();
         let digest = layer.layer_digest.unwrap();
@@ -91,7 +92,7 @@ async fn packed_service_and_layer_are_installed() {
             image: &ImageConfig::default(),
             config: Some(&ServiceConfig::default()),
             layers: std::slice::from_ref(&digest),
-            gzip,
+            compression,
         };
         pack_service(&service, &output("service")).unwrap();
         let info = device.service("packed", 1, &fs::read(output("service")).unwrap());
