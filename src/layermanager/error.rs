@@ -139,11 +139,14 @@ pub enum InstallError {
         /// Where it comes from.
         url: String,
         /// Which filesystem.
-        what: &'static str,
+        what: String,
         /// Why.
         #[source]
         source: Box<UnpackError>,
     },
+    /// The files that were written cannot be recorded.
+    #[error("cannot record what was unpacked")]
+    Record(#[from] RecordError),
     /// CM names the layer by something that is no digest.
     #[error("the layer's name")]
     LayerDigest(#[from] DigestError),

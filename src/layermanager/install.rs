@@ -1,36 +1,35 @@
 //! From a package to staged content: all the blocking work of an install.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use aos_package::archive::Limits;
+use aos_package::archive::{EntryPath, Name};
+use aos_package::contents::{Check, OwnLayer};
 use aos_package::{
-    Algorithm, Digest, ImageConfig, LAYER_FILE, LayerDescriptor, MANIFEST_FILE, Manifest,
-    ServiceConfig, blob_path, hex,
+    Algorithm, Digest, ImageConfig, MANIFEST_FILE, Platform, ServiceConfig, blob_path, hex,
 };
-use nix::sys::statvfs::statvfs;
 use uuid::Uuid;
 
 use super::error::InstallError;
-use super::installed::ROOT;
-use super::package::{Expected, Package, PackageError};
+use super::fetch::Fetched;
+use super::installed::root_name;
+use super::intake::{Intake, allowance, make_directory, writing};
+use super::layers::{Layers, Stopped, Wanted};
+use super::package::Expected;
+use super::source::shown_url;
+use super::space::{NoSpace, Room};
 use super::staging::Staging;
-use super::tree::{Ownership, Tree};
-use super::unpack::{UnpackError, Unpacked, unpack};
+use super::tree::Ownership;
+use super::unpack::Unpacked;
 use crate::model::{LayerInfo, ServiceInfo};
 
-/// Bytes of a filesystem that unpacking leaves free at most, for the database and
-/// all else that may be there.
-const SPARE: u64 = 16 << 20;
 const ROOT_NAME: &str = "the root filesystem";
 const LAYER_NAME: &str = "the layer's filesystem";
 
 /// A service, ready to be moved into place.
-#[derive(Debug)]
 pub(super) struct StagedService {
     pub(super) staging: Staging,
+    /// What was promised for it: to be kept until the row says what it took.
+    pub(super) room: Option<Box<dyn Room>>,
     pub(super) service: UnpackedService,
 }
 
@@ -40,15 +39,13 @@ pub(super) struct UnpackedService {
     pub(super) manifest_digest: String,
     /// Shared layers, the top first.
     pub(super) layers: Vec<String>,
-    /// Bytes of all files.
-    pub(super) size: u64,
 }
 
 /// A layer, ready to be moved into place.
-#[derive(Debug)]
 pub(super) struct StagedLayer {
     pub(super) staging: Staging,
-    pub(super) size: u64,
+    /// As of a service.
+    pub(super) room: Option<Box<dyn Room>>,
 }
 
 /// Names the directory of a service. No two installs, even of the same package,
@@ -69,66 +66,78 @@ pub(super) fn unique(name: &str) -> String {
     format!("{name}-{}", Uuid::new_v4().simple())
 }
 
+/// Where a package comes in, and what it may take.
+pub(super) struct Source<'a> {
+    pub(super) package: Fetched,
+    /// Or why there is none; then it is only found out how much is missing.
+    pub(super) room: Result<Box<dyn Room>, NoSpace>,
+    pub(super) stopped: Stopped<'a>,
+}
+
 /// Checks and unpacks a service.
 pub(super) fn stage_service(
     info: &ServiceInfo,
     directory: &Path,
-    stopped: &dyn Fn() -> bool,
+    source: Source<'_>,
 ) -> Result<StagedService, InstallError> {
-    let url = info.url.as_str();
-    let wrong = |source| package_error(url, source);
-    let limits = limits_of(directory)?;
-    let package = Package::open(
+    let url = shown_url(&info.url);
+    let mut intake = Intake::new(
         Expected {
-            url,
+            url: &url,
             size: info.size,
             sha3_256: &info.sha256,
             sha3_512: &info.sha512,
         },
-        limits,
-        stopped,
-    )
-    .map_err(wrong)?;
-
-    let manifest_bytes = package.document(MANIFEST_FILE).map_err(wrong)?;
-    let manifest = Manifest::parse(manifest_bytes).map_err(|source| wrong(source.into()))?;
-    let mut blobs = vec![(
-        &manifest.image_config,
-        read::<ImageConfig>(&package, url, "the image config", &manifest.image_config)?,
-    )];
-    if let Some(digest) = &manifest.service_config {
-        let config = read::<ServiceConfig>(&package, url, "the service config", digest)?;
-        blobs.push((digest, config));
-    }
-
-    let staging = Staging::new(directory).map_err(writing(directory))?;
-    let content = staging.content();
-    write(&content.join(MANIFEST_FILE), manifest_bytes)?;
-    for (digest, bytes) in blobs {
-        write(&content.join(blob_path(digest)), &bytes)?;
-    }
-    let unpacked = unpack_blob(
-        &package,
-        Blob {
-            url,
-            what: ROOT_NAME,
-            name: &blob_path(&manifest.root),
-            digest: &manifest.root,
-        },
-        &content.join(ROOT),
-        Ownership::Group(info.gid),
-        limits,
-        stopped,
+        directory,
+        source.stopped,
     )?;
+    let staging = intake.staging().path().to_owned();
+    let mut layers = Layers::new(
+        &staging,
+        Wanted::Service,
+        Ownership::Group(info.gid),
+        allowance(source.room, info.size),
+        source.stopped,
+    );
+    let (contents, file) = intake.receive(source.package, &mut layers)?;
+    let parts = contents
+        .service(&Platform::host())
+        .map_err(|source| intake.wrong(source.into()))?;
+    let (digest, image_config) = &parts.image_config;
+    intake.check::<ImageConfig>("the image config", image_config)?;
+    let mut documents = vec![
+        (MANIFEST_FILE.to_owned(), parts.manifest.as_slice()),
+        (blob_path(digest), image_config),
+    ];
+    if let Some((digest, config)) = &parts.service_config {
+        intake.check::<ServiceConfig>("the service config", config)?;
+        documents.push((blob_path(digest), config));
+    }
+
+    let content = intake.staging().content();
+    make_directory(&content).map_err(writing(&content))?;
+    for (number, layer) in parts.own.iter().enumerate() {
+        let what = match number {
+            0 => ROOT_NAME.to_owned(),
+            _ => format!("layer {}", Name::from(layer.name.as_bytes())),
+        };
+        let target = content.join(root_name(number));
+        let unpacked = layers
+            .place(layer, &target, &contents, &file)
+            .map_err(|source| intake.refused(what, source))?;
+        intake.add(unpacked);
+    }
+    let (allowance, hashes) = layers.into_parts();
+    let unpacked = intake.unpacked();
     tell_losses(&format!("service {}", info.key()), unpacked);
-    staging.sync().map_err(writing(directory))?;
+    let (staging, room) = intake.finish(allowance, hashes, &documents)?;
 
     Ok(StagedService {
         staging,
+        room,
         service: UnpackedService {
-            manifest_digest: Digest::of(Algorithm::Sha256, manifest_bytes).to_string(),
-            layers: manifest.layers.iter().map(Digest::to_string).collect(),
-            size: unpacked.size,
+            manifest_digest: Digest::of(Algorithm::Sha256, &parts.manifest).to_string(),
+            layers: parts.shared.iter().map(Digest::to_string).collect(),
         },
     })
 }
@@ -138,132 +147,52 @@ pub(super) fn stage_layer(
     info: &LayerInfo,
     digest: &Digest,
     directory: &Path,
-    stopped: &dyn Fn() -> bool,
+    source: Source<'_>,
 ) -> Result<StagedLayer, InstallError> {
-    let url = info.url.as_str();
-    let wrong = |source| package_error(url, source);
-    let limits = limits_of(directory)?;
-    let package = Package::open(
+    let url = shown_url(&info.url);
+    let mut intake = Intake::new(
         Expected {
-            url,
+            url: &url,
             size: info.size,
             sha3_256: &info.sha256,
             sha3_512: &info.sha512,
         },
-        limits,
-        stopped,
-    )
-    .map_err(wrong)?;
-
-    let descriptor = package.document(LAYER_FILE).map_err(wrong)?;
-    let descriptor = LayerDescriptor::parse(descriptor).map_err(|source| wrong(source.into()))?;
-    if descriptor.digest != *digest {
+        directory,
+        source.stopped,
+    )?;
+    let staging = intake.staging().path().to_owned();
+    let mut layers = Layers::new(
+        &staging,
+        Wanted::Layer(digest),
+        Ownership::Archive,
+        allowance(source.room, info.size),
+        source.stopped,
+    );
+    let (contents, file) = intake.receive(source.package, &mut layers)?;
+    let layer = contents
+        .layer()
+        .map_err(|source| intake.wrong(source.into()))?;
+    if layer.digest != *digest {
         return Err(InstallError::OtherLayer {
-            url: url.to_owned(),
-            actual: descriptor.digest.to_string(),
+            url: url.clone(),
+            actual: layer.digest.to_string(),
         });
     }
 
-    let staging = Staging::new(directory).map_err(writing(directory))?;
-    let unpacked = unpack_blob(
-        &package,
-        Blob {
-            url,
-            what: LAYER_NAME,
-            name: digest.hex(),
-            digest,
-        },
-        &staging.content(),
-        Ownership::Archive,
-        limits,
-        stopped,
-    )?;
+    let own = OwnLayer {
+        name: EntryPath::parse(digest.hex().as_bytes())
+            .expect("hex digits are a name, and a short one"),
+        check: Check::Content(layer.digest),
+    };
+    let unpacked = layers
+        .place(&own, &intake.staging().content(), &contents, &file)
+        .map_err(|source| intake.refused(LAYER_NAME.to_owned(), source))?;
+    intake.add(unpacked);
+    let (allowance, hashes) = layers.into_parts();
     tell_losses(&format!("layer {digest}"), unpacked);
-    staging.sync().map_err(writing(directory))?;
+    let (staging, room) = intake.finish(allowance, hashes, &[])?;
 
-    Ok(StagedLayer {
-        staging,
-        size: unpacked.size,
-    })
-}
-
-/// A filesystem in a package.
-#[derive(Clone, Copy)]
-struct Blob<'a> {
-    url: &'a str,
-    what: &'static str,
-    name: &'a str,
-    digest: &'a Digest,
-}
-
-fn unpack_blob(
-    package: &Package,
-    blob: Blob<'_>,
-    root: &Path,
-    ownership: Ownership,
-    limits: Limits,
-    stopped: &dyn Fn() -> bool,
-) -> Result<Unpacked, InstallError> {
-    let content = package
-        .blob(blob.name)
-        .map_err(|source| package_error(blob.url, source))?;
-    make_directory(root).map_err(writing(root))?;
-    let tree = Tree::new(root, ownership, limits).map_err(writing(root))?;
-
-    unpack(content, blob.digest, tree, limits, stopped).map_err(|source| match source {
-        UnpackError::Stopped => InstallError::Stopped,
-        source => InstallError::Unpack {
-            url: blob.url.to_owned(),
-            what: blob.what,
-            source: Box::new(source),
-        },
-    })
-}
-
-/// Reads a configuration that has to make sense, and gives its bytes.
-fn read<T: serde::de::DeserializeOwned>(
-    package: &Package,
-    url: &str,
-    what: &'static str,
-    digest: &Digest,
-) -> Result<Vec<u8>, InstallError> {
-    let bytes = package
-        .checked(what, &blob_path(digest), digest)
-        .map_err(|source| package_error(url, source))?;
-    serde_json::from_slice::<T>(&bytes).map_err(|source| InstallError::Document {
-        url: url.to_owned(),
-        what,
-        source: source.into(),
-    })?;
-
-    Ok(bytes)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
-    path.parent()
-        .map_or(Ok(()), make_directory)
-        .and_then(|()| fs::write(path, bytes))
-        .map_err(writing(path))
-}
-
-fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path)
-}
-
-/// What may be unpacked: never more than there is room for.
-fn limits_of(directory: &Path) -> Result<Limits, InstallError> {
-    let space = statvfs(directory).map_err(|errno| writing(directory)(errno.into()))?;
-    let free = space
-        .fragment_size()
-        .saturating_mul(space.blocks_available());
-    let size = space.fragment_size().saturating_mul(space.blocks());
-    let spare = SPARE.min(size / 100);
-    let limits = Limits::default();
-
-    Ok(Limits {
-        bytes: limits.bytes.min(free.saturating_sub(spare)),
-        ..limits
-    })
+    Ok(StagedLayer { staging, room })
 }
 
 fn tell_losses(item: &str, unpacked: Unpacked) {
@@ -278,16 +207,4 @@ fn tell_losses(item: &str, unpacked: Unpacked) {
             tracing::warn!(item, count, "{what}");
         }
     }
-}
-
-fn package_error(url: &str, source: PackageError) -> InstallError {
-    InstallError::Package {
-        url: url.to_owned(),
-        source: Box::new(source),
-    }
-}
-
-fn writing(path: &Path) -> impl FnOnce(io::Error) -> InstallError + use<> {
-    let path = PathBuf::from(path);
-    move |source| InstallError::Write { path, source }
 }

@@ -11,14 +11,16 @@ use serde::de::DeserializeOwned;
 use super::error::DamageError;
 
 /// The unpacked root filesystem in the directory of a service.
-pub(super) const ROOT: &str = "rootfs";
+const ROOT: &str = "rootfs";
 /// Nothing larger was ever written.
 const DOCUMENT_MAX: u64 = 1 << 20;
 
 /// An installed service as read from its directory.
 #[derive(Debug)]
 pub(super) struct InstalledService {
-    pub(super) root: PathBuf,
+    /// What it has of its own, the top first; at least one.
+    pub(super) roots: Vec<PathBuf>,
+    /// Shared layers, the top first. They are below those of its own.
     pub(super) layers: Vec<Digest>,
     pub(super) image: ImageConfig,
     pub(super) config: ServiceConfig,
@@ -38,11 +40,13 @@ pub(super) fn read_service(
         .map(|digest| read_document(directory, digest))
         .transpose()?
         .unwrap_or_default();
-    let root = root_of(directory, &manifest);
-    is_directory(&root)?;
+    let own = 1..=manifest.own_layers.len();
+    let mut roots = vec![root_of(directory, &manifest)];
+    roots.extend(own.map(|number| directory.join(root_name(number))));
+    roots.iter().try_for_each(|root| is_directory(root))?;
 
     Ok(InstalledService {
-        root,
+        roots,
         layers: manifest.layers,
         image,
         config,
@@ -69,6 +73,15 @@ pub(super) fn legacy_root(directory: &Path, manifest_digest: &str) -> Option<(Pa
     let manifest = read_manifest(directory, manifest_digest).ok()?;
     let root = root_of(directory, &manifest);
     (!root.ends_with(ROOT)).then_some((root, manifest.root))
+}
+
+/// Where a service's own layer is in its directory, the top being number 0.
+pub(super) fn root_name(number: usize) -> String {
+    if number == 0 {
+        ROOT.to_owned()
+    } else {
+        format!("{ROOT}-{number}")
+    }
 }
 
 /// Whether `path` is a directory, and no link to one.

@@ -1,20 +1,21 @@
 //! Installs: what is there already, what has to be staged, published and stored.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aos_package::{Digest, hex};
-use tokio::sync::SemaphorePermit;
 
 use super::error::InstallError;
-use super::fetch::closed;
-use super::install::{directory_name, stage_layer, stage_service, unique};
+use super::fetch::{PackageId, closed};
+use super::install::{Source, directory_name, stage_layer, stage_service, unique};
 use super::installed::{is_directory, read_service};
 use super::reconcile;
+use super::record::beside;
 use super::shared::{Alive, Caller, Item, Shared};
 use super::space::{Kind, disk_usage};
 use super::spawn::blocking;
 use super::staging::{Staging, publish};
 use super::store::{self, Installed, ServiceRow};
+use super::supply::Order;
 use crate::model::{Chain, LayerInfo, ServiceInfo};
 use crate::storage::StorageError;
 
@@ -39,30 +40,39 @@ impl Shared {
             return Err(InstallError::NoUrl { damage });
         }
 
-        let _slot = self.slot(&mut caller).await?;
-        // Until the row says what it took.
-        let _room = self.space.reserve(Kind::Services, info.size).await?;
         let name = directory_name(&info);
         let directory = self.settings.services_dir.clone();
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
-        let service = blocking(move || {
-            let mut staged = stage_service(&work, &directory, &|| is_stopped(&alive))?;
-            staged.service.size = size_of(&staged.staging)?;
+        let order = Order {
+            item: format!("service {}", info.key()),
+            url: info.url.clone(),
+            package: PackageId {
+                size: info.size,
+                sha3_256: info.sha256.clone(),
+                sha3_512: info.sha512.clone(),
+            },
+            directory: Kind::Services,
+        };
+        let stage = move |source: Source<'_>| {
+            let staged = stage_service(&work, &directory, source)?;
+            let size = size_of(&staged.staging)?;
             publish(&staged.staging, &directory, &place)?;
-            Ok::<_, InstallError>(staged.service)
-        })
-        .await??;
+            Ok((staged.service, size, staged.room))
+        };
+        // The room is kept until the row says what was taken.
+        let ((service, size, _room), supplied) = self.supply(order, alive, caller, stage).await?;
 
         let installed = Installed {
             path: name,
             manifest_digest: service.manifest_digest,
             package_digest: hex(&info.sha512),
-            size: service.size,
+            size,
         };
         let stored = store::put_service(&self.database, info, installed).await;
         let old = present.map(|old| self.settings.services_dir.join(old.path));
         self.settle(stored, target, old).await?;
+        supplied.finish().await?;
 
         Ok(service.layers)
     }
@@ -121,25 +131,37 @@ impl Shared {
             return Err(InstallError::NoUrl { damage: None });
         }
 
-        let _slot = self.slot(&mut caller).await?;
-        let _room = self.space.reserve(Kind::Layers, info.size).await?;
         let directory = self.settings.layers_dir.clone();
         let name = format!("{}/{}", digest.algorithm().name(), digest.hex());
         // Something may still use what is or was there.
-        let taken = present.is_some() || directory.join(&name).symlink_metadata().is_ok();
+        let place = directory.join(&name);
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        let is_taken = move || is_there(&place) || is_there(&beside(&place));
+        let taken = present.is_some() || blocking(is_taken).await?;
         let name = if taken { unique(&name) } else { name };
         let target = directory.join(&name);
         let (work, place) = (info.clone(), target.clone());
-        let size = blocking(move || {
-            let mut staged = stage_layer(&work, &digest, &directory, &|| is_stopped(&alive))?;
-            staged.size = size_of(&staged.staging)?;
+        let order = Order {
+            item: format!("layer {digest}"),
+            url: info.url.clone(),
+            package: PackageId {
+                size: info.size,
+                sha3_256: info.sha256.clone(),
+                sha3_512: info.sha512.clone(),
+            },
+            directory: Kind::Layers,
+        };
+        let stage = move |source: Source<'_>| {
+            let staged = stage_layer(&work, &digest, &directory, source)?;
+            let size = size_of(&staged.staging)?;
             publish(&staged.staging, &directory, &place)?;
-            Ok::<_, InstallError>(staged.size)
-        })
-        .await??;
+            Ok((size, staged.room))
+        };
+        let ((size, _room), supplied) = self.supply(order, alive, caller, stage).await?;
 
         let stored = store::put_layer(&self.database, info, Some((name, size))).await;
-        self.settle(stored, target, present).await
+        self.settle(stored, target, present).await?;
+        supplied.finish().await
     }
 
     /// After the attempt to write the row: with it, `old` is only there for who
@@ -163,17 +185,14 @@ impl Shared {
             }
         }
     }
-
-    async fn slot(&self, caller: &mut Caller) -> Result<SemaphorePermit<'_>, InstallError> {
-        wanted(caller, self.slots.acquire())
-            .await?
-            .map_err(|_| InstallError::Stopped)
-    }
 }
 
 /// Waits as long as the caller does: what was superseded while it was queued must
 /// not keep what superseded it waiting.
-async fn wanted<T>(caller: &mut Caller, wait: impl Future<Output = T>) -> Result<T, InstallError> {
+pub(super) async fn wanted<T>(
+    caller: &mut Caller,
+    wait: impl Future<Output = T>,
+) -> Result<T, InstallError> {
     tokio::select! {
         biased;
         () = closed(caller) => Err(InstallError::Abandoned),
@@ -188,8 +207,4 @@ fn size_of(staging: &Staging) -> Result<u64, InstallError> {
         Ok(usage) => Ok(usage.bytes),
         Err(source) => Err(InstallError::Write { path, source }),
     }
-}
-
-fn is_stopped(alive: &Alive) -> bool {
-    alive.has_changed().is_err()
 }

@@ -12,43 +12,38 @@
 //!
 //! Instances and their mounts are the launcher's business.
 
+mod allowance;
 mod beneath;
 mod budget;
 mod cached;
 mod content;
 mod copy;
+mod counting;
 mod error;
 mod expiry;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "installs still open their packages themselves")
-)]
 mod fetch;
 mod install;
 mod installed;
 mod installing;
+mod intake;
 mod keeper;
 mod keeping;
+mod layers;
 mod locks;
 mod package;
+mod piped;
+mod pool;
 mod reconcile;
 mod record;
 mod serving;
 mod shared;
 mod source;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "unpacking and downloads do not take their room step by step yet"
-    )
-)]
 mod space;
 mod spawn;
 mod staging;
 mod store;
 mod sums;
+mod supply;
 mod takeover;
 mod tree;
 mod unpack;

@@ -28,7 +28,8 @@ impl Shared {
         };
 
         let layer_digests: Vec<_> = read.layers.iter().map(Digest::to_string).collect();
-        let mut layers = Vec::new();
+        let mut layers = read.roots;
+        let root = layers.remove(0);
         for digest in &layer_digests {
             let missing = || ContentError::NoLayer {
                 key: key.clone(),
@@ -51,7 +52,7 @@ impl Shared {
             provider_id: row.provider_id.as_str().into(),
             gid: row.gid,
             manifest_digest: row.manifest_digest,
-            root: read.root,
+            root,
             layers,
             layer_digests,
             image: read.image,

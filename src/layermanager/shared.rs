@@ -67,9 +67,12 @@ impl Shared {
             layers_part_limit: settings.layers_part_limit,
             download_dir: settings.download_dir.clone(),
         };
+        let space = Space::new(space, Arc::clone(&keeper));
+        let fetcher = Fetcher::new(settings.fetch());
+        space.set_downloads(fetcher.partial());
         Self {
-            fetcher: Fetcher::new(settings.fetch()),
-            space: Space::new(space, Arc::clone(&keeper)),
+            fetcher,
+            space,
             settings,
             database,
             clock,

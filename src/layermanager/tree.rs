@@ -12,11 +12,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use aos_package::archive::{Attributes, EntryPath, Limits, Timestamp};
+use aos_package::archive::{Attributes, EntryPath, Timestamp};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, mkdirat, mknodat, utimensat};
+use nix::sys::stat::{
+    Mode, SFlag, UtimensatFlags, fchmod, fstat, futimens, mkdirat, mknodat, utimensat,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
 use xattr::FileExt;
@@ -24,6 +27,9 @@ use xattr::FileExt;
 use super::beneath::{Owner, Root, chown_link, is_same, kind, stat};
 use super::budget::Budget;
 use super::copy::copy;
+use super::counting::Counting;
+use super::record::Hashes;
+use super::space::NoSpace;
 use super::unpack::UnpackError;
 
 /// Overlayfs hides all that is below a directory with this attribute.
@@ -50,24 +56,34 @@ pub(super) enum Ownership {
 }
 
 /// The directory, while it is filled.
-pub(super) struct Tree {
+pub(super) struct Tree<'a> {
     root: Root,
+    place: PathBuf,
     ownership: Ownership,
-    budget: Budget,
+    budget: Budget<'a>,
+    hashes: &'a mut Hashes,
     /// Archives mostly stay in one directory for a while.
-    recent: Option<(EntryPath, OwnedFd)>,
+    recent: Option<(EntryPath, Rc<OwnedFd>)>,
     /// Attributes to give at the end; `None`: no entry describes the directory.
     directories: BTreeMap<EntryPath, Option<Attributes>>,
     buffer: Vec<u8>,
 }
 
-impl Tree {
-    /// Takes the empty directory `root`, to put no more than `limits` into it.
-    pub(super) fn new(root: &Path, ownership: Ownership, limits: Limits) -> io::Result<Self> {
+impl<'a> Tree<'a> {
+    /// Takes the empty directory `root`, to put no more than `budget` has into it.
+    /// `hashes` get those of all files.
+    pub(super) fn new(
+        root: &Path,
+        ownership: Ownership,
+        budget: Budget<'a>,
+        hashes: &'a mut Hashes,
+    ) -> io::Result<Self> {
         Ok(Self {
             root: Root::open(root)?,
+            place: root.to_owned(),
             ownership,
-            budget: Budget::new(limits),
+            budget,
+            hashes,
             recent: None,
             directories: BTreeMap::from([(EntryPath::default(), None)]),
             buffer: vec![0; 256 * 1024],
@@ -94,26 +110,46 @@ impl Tree {
         size: u64,
         content: &mut impl Read,
         stopped: &dyn Fn() -> bool,
-    ) -> Result<u64, UnpackError> {
+    ) -> Result<(), UnpackError> {
         let owner = self.owner(path, Some(attributes))?;
         self.budget.file(size)?;
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = self.create(path, |parent, name| {
-            openat(parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
-        })?;
+        let mode = mode_of(attributes);
+        let file = self.create(path, |parent, name| openat(parent, name, flags, mode))?;
         let mut file = File::from(file);
 
-        let written = copy(content, &mut file, &mut self.buffer, stopped, path)?;
-        owner
-            .map_or(Ok(()), |(uid, gid)| fchown(&file, Some(uid), Some(gid)))
-            .and_then(|()| fchmod(&file, mode_of(attributes)))
-            .and_then(|()| {
-                let mtime = time_of(attributes);
-                futimens(&file, &mtime, &mtime)
-            })
-            .map_err(|errno| failed(path, errno))?;
-        Ok(written)
+        let (budget, mut taken) = (&mut self.budget, 0);
+        let mut take = |bytes| {
+            budget.content(bytes)?;
+            taken += bytes;
+            Ok(())
+        };
+        let buffer = &mut self.buffer;
+        let hash = match copy(content, &mut file, buffer, stopped, path, &mut take) {
+            Err(UnpackError::Write { source, .. }) if is_full(&source) => {
+                return Err(self.budget.refuse(&self.place).into());
+            }
+            copied => copied.inspect_err(|_| self.budget.taken_for_nothing(taken))?,
+        };
+        let finish = || -> nix::Result<u64> {
+            let stat = fstat(&file)?;
+            if let Some((uid, gid)) = owner
+                && (stat.st_uid, stat.st_gid) != (uid.as_raw(), gid.as_raw())
+            {
+                fchown(&file, Some(uid), Some(gid))?;
+            }
+            // What the process masks is missing.
+            if stat.st_mode & 0o7777 != mode.bits() {
+                fchmod(&file, mode)?;
+            }
+            let mtime = time_of(attributes);
+            futimens(&file, &mtime, &mtime)?;
+            Ok(stat.st_ino)
+        };
+        let inode = finish().map_err(|errno| failed(path, errno))?;
+        self.hashes.note(inode, hash);
+        Ok(())
     }
 
     pub(super) fn symlink(
@@ -123,6 +159,7 @@ impl Tree {
         attributes: Attributes,
     ) -> Result<(), UnpackError> {
         let owner = self.owner(path, Some(attributes))?;
+        self.budget.symlink(target.len() as u64)?;
         let mtime = time_of(attributes);
         self.create(path, |parent, name| {
             symlinkat(target, parent, name)?;
@@ -169,6 +206,7 @@ impl Tree {
         let owner = self.owner(path, None)?;
         let (parent, name) = self.parent_of(path)?;
 
+        self.budget.file(0)?;
         match mknodat(&parent, name, SFlag::S_IFCHR, Mode::empty(), 0) {
             Ok(()) => chown_link(&parent, name, owner).map_err(|errno| failed(path, errno)),
             Err(Errno::EEXIST) => {
@@ -192,6 +230,11 @@ impl Tree {
                 path: path.as_path().to_owned(),
                 source,
             })
+    }
+
+    /// For an archive that there is no room for: what is not written is counted.
+    pub(super) fn into_counting(self, refused: NoSpace) -> Counting<'a> {
+        Counting::new(self.budget, self.directories.into_keys(), refused)
     }
 
     /// Gives all directories their attributes.
@@ -252,20 +295,19 @@ impl Tree {
         made.map_err(|errno| failed(path, errno))
     }
 
-    fn parent_of<'p>(&mut self, path: &'p EntryPath) -> Result<(OwnedFd, &'p OsStr), UnpackError> {
+    fn parent_of<'p>(
+        &mut self,
+        path: &'p EntryPath,
+    ) -> Result<(Rc<OwnedFd>, &'p OsStr), UnpackError> {
         let (parent, name) = path
             .split()
             .expect("plans have no root where a name is needed");
         let recent = match self.recent.take() {
             Some((recent, descriptor)) if recent == parent => descriptor,
-            _ => self.open_directory(&parent, Obstacle::Refuse)?,
+            _ => Rc::new(self.open_directory(&parent, Obstacle::Refuse)?),
         };
-        let copy = recent.try_clone().map_err(|source| UnpackError::Write {
-            path: path.as_path().to_owned(),
-            source,
-        })?;
-        self.recent = Some((parent, recent));
-        Ok((copy, name))
+        self.recent = Some((parent, Rc::clone(&recent)));
+        Ok((recent, name))
     }
 
     /// Opens a directory, which is made if it is not there.
@@ -348,6 +390,12 @@ enum Obstacle {
     Refuse,
     /// The directory is an entry of its own, and the later entry counts.
     Remove,
+}
+
+/// Whether a write failed for want of room.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn mode_of(attributes: Attributes) -> Mode {

@@ -1,14 +1,20 @@
-//! One blob of a package, unpacked to a directory and hashed on the way.
+//! One layer of a package, unpacked to a directory.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::ops::AddAssign;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use aos_package::archive::{Archive, ArchiveError, LeftOut, Limits, Step, decode};
-use aos_package::{BlobHasher, Digest, Short};
+use aos_package::archive::{Archive, ArchiveError, EntryPath, LeftOut, Limits, Step};
+use aos_package::{Digest, Short};
 
-use super::tree::Tree;
+use super::allowance::Allowance;
+use super::budget::Budget;
+use super::counting::Counting;
+use super::record::Hashes;
+use super::space::NoSpace;
+use super::tree::{Ownership, Tree};
 
 /// A filesystem of a package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,21 @@ pub enum UnpackError {
         #[source]
         source: io::Error,
     },
+    /// There is no room for it.
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
+    /// The directory cannot be used that it is unpacked to.
+    #[error("cannot write to {}", path.display())]
+    Root {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There can be no thread to do it.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The content is not what the manifest promised.
     #[error("digest mismatch: content is {actual}, expected {expected}")]
     Digest {
@@ -68,11 +89,11 @@ pub enum UnpackError {
     Stopped,
 }
 
-/// What came out of a blob.
+/// What came out of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unpacked {
-    /// Bytes of all files.
-    pub(super) size: u64,
+    /// Entries.
+    pub(super) entries: u64,
     /// Device nodes left out.
     pub(super) devices: u64,
     /// Named pipes left out.
@@ -84,82 +105,110 @@ pub(super) struct Unpacked {
     pub(super) attributes: u64,
 }
 
-/// Unpacks `blob`, plain or gzip and no more than `limits` allow, whose bytes as they are must have `digest`.
+impl AddAssign for Unpacked {
+    fn add_assign(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.devices += other.devices;
+        self.fifos += other.fifos;
+        self.set_id += other.set_id;
+        self.attributes += other.attributes;
+    }
+}
+
+/// Where a layer is unpacked to.
+pub(super) struct Target<'a> {
+    /// An empty directory.
+    pub(super) root: &'a Path,
+    pub(super) ownership: Ownership,
+    pub(super) allowance: &'a mut Allowance,
+    /// Get those of all files.
+    pub(super) hashes: &'a mut Hashes,
+}
+
+/// Unpacks the tar `content`, no more of it than `limits` allow, and reads it to
+/// its end. When there is no room for it, the rest is only counted.
 pub(super) fn unpack(
-    blob: impl Read,
-    digest: &Digest,
-    mut tree: Tree,
+    content: &mut impl Read,
+    target: Target<'_>,
     limits: Limits,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Unpacked, UnpackError> {
-    let hashed = Hashed {
-        source: blob,
-        hasher: BlobHasher::new(digest.algorithm()),
-    };
-    let decoded = decode(hashed).map_err(UnpackError::Read)?;
-    let mut archive = Archive::new(decoded, limits);
-
-    let unpacked = fill(&mut archive, &mut tree, stopped)?;
-    // What follows the end of the archive is part of the blob too.
-    let mut hashed = archive.into_source().into_source();
-    io::copy(&mut hashed, &mut io::sink()).map_err(UnpackError::Read)?;
-    let actual = hashed.hasher.finish();
-    if actual != *digest {
-        return Err(UnpackError::Digest {
-            actual,
-            expected: digest.clone(),
-        });
+    let mut archive = Archive::new(content, limits);
+    let refused = target.allowance.refused();
+    let budget = Budget::new(limits, target.allowance);
+    if let Some(refused) = refused {
+        let counting = Counting::new(budget, [EntryPath::default()], refused);
+        return Err(missing(counting, None, &mut archive, stopped));
     }
 
-    tree.finish()?;
-    Ok(unpacked)
-}
-
-fn fill(
-    archive: &mut Archive<impl Read>,
-    tree: &mut Tree,
-    stopped: &dyn Fn() -> bool,
-) -> Result<Unpacked, UnpackError> {
+    let tree = Tree::new(target.root, target.ownership, budget, target.hashes);
+    let mut tree = tree.map_err(|source| UnpackError::Root {
+        path: target.root.to_owned(),
+        source,
+    })?;
     let mut unpacked = Unpacked::default();
     while let Some(entry) = archive.next_entry()? {
         if stopped() {
             return Err(UnpackError::Stopped);
         }
         let planned = Step::plan(&entry)?;
+        unpacked.entries += 1;
         unpacked.set_id += u64::from(planned.set_id_cleared);
         unpacked.attributes += entry.attributes;
 
-        match planned.step {
-            Step::Directory { path, attributes } => tree.directory(path, attributes)?,
-            Step::File { path, attributes } => {
-                unpacked.size += tree.file(&path, attributes, entry.size, archive, stopped)?;
+        let step = planned.step;
+        match apply(&step, entry.size, &mut archive, &mut tree, stopped) {
+            Err(UnpackError::NoSpace(refused)) => {
+                let counting = tree.into_counting(refused);
+                let first = Some((&step, entry.size));
+                return Err(missing(counting, first, &mut archive, stopped));
             }
-            Step::Symlink {
-                path,
-                target,
-                attributes,
-            } => tree.symlink(&path, OsStr::from_bytes(&target), attributes)?,
-            Step::HardLink { path, target } => tree.hard_link(&path, &target)?,
-            Step::Whiteout { path } => tree.whiteout(&path)?,
-            Step::Opaque { directory } => tree.opaque(&directory)?,
+            applied => applied?,
+        }
+        match step {
             Step::LeaveOut(LeftOut::Device) => unpacked.devices += 1,
             Step::LeaveOut(LeftOut::Fifo) => unpacked.fifos += 1,
+            _ => {}
         }
     }
+    archive.finish()?;
 
+    tree.finish()?;
     Ok(unpacked)
 }
 
-struct Hashed<R> {
-    source: R,
-    hasher: BlobHasher,
+/// Carries out one step.
+fn apply(
+    step: &Step,
+    size: u64,
+    content: &mut impl Read,
+    tree: &mut Tree<'_>,
+    stopped: &dyn Fn() -> bool,
+) -> Result<(), UnpackError> {
+    match step {
+        Step::File { path, attributes } => tree.file(path, *attributes, size, content, stopped),
+        Step::Directory { path, attributes } => tree.directory(path.clone(), *attributes),
+        Step::Symlink {
+            path,
+            target,
+            attributes,
+        } => tree.symlink(path, OsStr::from_bytes(target), *attributes),
+        Step::HardLink { path, target } => tree.hard_link(path, target),
+        Step::Whiteout { path } => tree.whiteout(path),
+        Step::Opaque { directory } => tree.opaque(directory),
+        Step::LeaveOut(_) => Ok(()),
+    }
 }
 
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        let (bytes, _) = buffer.split_at(count);
-        self.hasher.update(bytes);
-        Ok(count)
+/// What is missing for the rest of an archive.
+fn missing(
+    counting: Counting<'_>,
+    first: Option<(&Step, u64)>,
+    archive: &mut Archive<impl Read>,
+    stopped: &dyn Fn() -> bool,
+) -> UnpackError {
+    match counting.rest(first, archive, stopped) {
+        Ok(refused) => refused.into(),
+        Err(error) => error,
     }
 }

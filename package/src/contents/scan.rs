@@ -37,6 +37,22 @@ pub fn scan<R: Read, E>(
     limits: Limits,
     blob: &mut dyn FnMut(&EntryPath, u64, &mut dyn Read) -> Result<(), E>,
 ) -> Result<Contents, ScanError<E>> {
+    scan_knowing(source, limits, &mut |_, path, size, content| {
+        blob(path, size, content)
+    })
+}
+
+/// What [`scan_knowing`] shows: what was found before, and name, size and content
+/// of a file.
+pub type ShowBlob<'a, E> =
+    dyn FnMut(&Contents, &EntryPath, u64, &mut dyn Read) -> Result<(), E> + 'a;
+
+/// As [`scan`]; `blob` is also shown what the package has before the file.
+pub fn scan_knowing<R: Read, E>(
+    source: R,
+    limits: Limits,
+    blob: &mut ShowBlob<'_, E>,
+) -> Result<Contents, ScanError<E>> {
     let decoded = decode(source).map_err(ArchiveError::Read)?;
     let compression = decoded.compression();
     let limits = Limits {
@@ -45,32 +61,35 @@ pub fn scan<R: Read, E>(
         ..limits
     };
     let mut archive = Archive::new(decoded, limits);
-    let mut found = Found::default();
+    let mut contents = Contents {
+        compression,
+        found: Found::default(),
+    };
 
     while let Some(entry) = archive.next_entry()? {
         let path = EntryPath::parse(&entry.name).map_err(|reason| ArchiveError::Path {
             name: entry.shown(),
             reason,
         })?;
-        found.remove(&path);
+        contents.found.remove(&path);
         match entry.kind {
-            Kind::File => take(&mut found, path, &entry, &mut archive, blob)?,
-            Kind::Symlink | Kind::HardLink => found.add_link(path, &entry),
+            Kind::File => take(&mut contents, path, &entry, &mut archive, blob)?,
+            Kind::Symlink | Kind::HardLink => contents.found.add_link(path, &entry),
             // The others are nothing that a package can consist of.
             Kind::Directory | Kind::Device | Kind::Fifo | Kind::Sparse | Kind::Unknown(_) => {}
         }
     }
     archive.finish()?;
 
-    Ok(Contents { compression, found })
+    Ok(contents)
 }
 
 fn take<R: Read, E>(
-    found: &mut Found,
+    contents: &mut Contents,
     path: EntryPath,
     entry: &Entry,
     archive: &mut Archive<Decoded<R>>,
-    blob: &mut dyn FnMut(&EntryPath, u64, &mut dyn Read) -> Result<(), E>,
+    blob: &mut ShowBlob<'_, E>,
 ) -> Result<(), ScanError<E>> {
     let place = Place {
         offset: entry.offset,
@@ -81,13 +100,13 @@ fn take<R: Read, E>(
 
     if entry.size > DOCUMENT_MAX || begins_like_archive(&start) {
         let mut content = Cursor::new(start).chain(archive);
-        blob(&path, entry.size, &mut content).map_err(ScanError::Blob)?;
-        found.add_archive(path, place);
-    } else if found.has_room(&path, entry.size) {
+        blob(contents, &path, entry.size, &mut content).map_err(ScanError::Blob)?;
+        contents.found.add_archive(path, place);
+    } else if contents.found.has_room(&path, entry.size) {
         read_all(archive, &mut start)?;
-        found.add_document(path, place, start);
+        contents.found.add_document(path, place, start);
     } else {
-        found.add_dropped(path, place);
+        contents.found.add_dropped(path, place);
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,7 @@ use super::PackageId;
 use super::error::FetchError;
 use super::limits::RESTARTS;
 use super::spool::{Opened, PART, Spool, is_name};
+use crate::layermanager::space::{Abandoned, Amount, PartialDownloads};
 use crate::model::Chain;
 
 /// The packages that somebody wants, by the name of their files.
@@ -83,30 +86,44 @@ impl Registry {
         }
     }
 
-    /// Removes what nobody wants. Blocks.
-    pub(super) fn evict(&self) -> u64 {
-        // Held meanwhile, so that nobody begins to want what is removed.
-        let wanted = self.wanted();
-        let mut freed = 0;
-        for name in names(&self.directory) {
-            if wanted.contains_key(&name) {
-                continue;
-            }
-            match Spool::new(&self.directory, &name).remove() {
-                Ok(bytes) => {
-                    tracing::info!(name, bytes, "removed a partial download to make room");
-                    freed += bytes;
-                }
-                Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "a partial download is left");
-                }
-            }
-        }
-        freed
-    }
-
     fn wanted(&self) -> MutexGuard<'_, HashMap<String, Wanted>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartialDownloads for Registry {
+    fn abandoned(&self) -> Vec<Abandoned> {
+        let wanted = self.wanted();
+        let names = names(&self.directory).into_iter();
+        names
+            .filter(|name| !wanted.contains_key(name))
+            .filter_map(|name| {
+                let path = Spool::new(&self.directory, &name).part();
+                let metadata = fs::symlink_metadata(&path).ok()?;
+                Some(Abandoned {
+                    path,
+                    size: Amount {
+                        bytes: metadata.blocks() * 512,
+                        inodes: 2,
+                    },
+                    since: metadata.mtime(),
+                })
+            })
+            .collect()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<bool> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        // Held meanwhile, so that nobody begins to want what is removed.
+        let wanted = self.wanted();
+        if wanted.contains_key(name.as_ref()) {
+            return Ok(false);
+        }
+        let bytes = Spool::new(&self.directory, &name)
+            .remove()
+            .map_err(io::Error::other)?;
+        tracing::info!(%name, bytes, "removed a partial download to make room");
+        Ok(true)
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) use limits::Patience;
 pub use progress::{Download, Downloads};
 
 use super::source::{Source, UrlError};
+use super::space::PartialDownloads;
 use super::spawn::blocking;
 use download::{Downloader, Message};
 use exchange::Client;
@@ -123,10 +124,9 @@ impl Fetcher {
         self.registry.interest(id, item)
     }
 
-    /// Removes the partial downloads that nobody has an interest in. Returns how
-    /// many bytes that gave back. Blocks.
-    pub(super) fn evict_spools(&self) -> u64 {
-        self.registry.evict()
+    /// The partial downloads that nobody has an interest in.
+    pub(super) fn partial(&self) -> Arc<dyn PartialDownloads> {
+        Arc::clone(&self.registry) as Arc<dyn PartialDownloads>
     }
 
     /// The downloads that are under way.
@@ -263,7 +263,7 @@ struct There {
     meta: Meta,
 }
 
-fn open_file(path: &Path, size: u64) -> Result<Fetched, FetchError> {
+pub(super) fn open_file(path: &Path, size: u64) -> Result<Fetched, FetchError> {
     let file = OpenOptions::new()
         .read(true)
         // A FIFO must not make us wait.

@@ -28,6 +28,14 @@ impl NoSpace {
         Self::of(path, shortage)
     }
 
+    /// The same, with so much more that is needed and missing.
+    pub(in crate::layermanager) fn and(mut self, more: u64) -> Self {
+        self.missing = self.missing.saturating_add(more);
+        self.shortage.missing = self.missing;
+        self.shortage.needed = self.shortage.needed.saturating_add(more);
+        self
+    }
+
     pub(super) fn of(path: PathBuf, shortage: Shortage) -> Self {
         Self {
             missing: shortage.missing,

@@ -26,11 +26,8 @@ fn path(device: &Device, info: &LayerInfo) -> PathBuf {
         .and_then(|entries| {
             let mut paths = entries.map(|entry| entry.unwrap().path());
             paths.find(|path| {
-                path.file_name()
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .starts_with(name)
+                let found = path.file_name().unwrap().to_str().unwrap();
+                found.starts_with(name) && path.is_dir()
             })
         });
     repaired.unwrap_or(path)

@@ -377,5 +377,5 @@ async fn cached_service_goes_after_its_time_and_one_in_use_stays() {
 
     assert_eq!(text_of(&device, &used).await, "new");
     assert!(device.content.service(&cached.key()).await.is_err());
-    assert_eq!(fs::read_dir(device.services()).unwrap().count(), 1);
+    assert_eq!(device.installed(), 1);
 }

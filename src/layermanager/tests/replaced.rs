@@ -48,7 +48,7 @@ async fn other_package_of_the_same_version_takes_over_and_the_old_stays_until_re
     let keys = vec![second.key()];
     device.content.retain(keys, vec![]).await.unwrap();
     assert!(!before.root.exists());
-    assert_eq!(fs::read_dir(device.services()).unwrap().count(), 1);
+    assert_eq!(device.installed(), 1);
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn package_that_comes_back_before_retain_stays_after_it() {
 
     assert_ne!(before, after);
     assert_eq!(text_in(&after), "first");
-    assert_eq!(fs::read_dir(device.services()).unwrap().count(), 1);
+    assert_eq!(device.installed(), 1);
 }
 
 #[tokio::test]

@@ -242,6 +242,15 @@ impl Device {
         }
     }
 
+    /// Services on the disk, each with its record.
+    pub(super) fn installed(&self) -> usize {
+        let entries = fs::read_dir(self.services()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let (records, items): (Vec<_>, Vec<_>) = names.partition(|name| name.ends_with(".files"));
+        assert_eq!(records.len(), items.len(), "{records:?} of {items:?}");
+        items.len()
+    }
+
     /// Nothing but what mkfs or a scan would find after a failed install.
     pub(super) fn is_empty(&self) -> bool {
         [self.services(), self.layers()]

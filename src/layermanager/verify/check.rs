@@ -12,7 +12,7 @@ use super::compare::{Finding, compare, record_as_it_is};
 use super::pace::{Speed, Thorough};
 use super::{cannot_verify, locked};
 use crate::layermanager::error::{ContentError, DamageError};
-use crate::layermanager::installed::{ROOT, read_service};
+use crate::layermanager::installed::read_service;
 use crate::layermanager::record::RecordError;
 use crate::layermanager::shared::{Alive, Item, Shared};
 use crate::layermanager::spawn::blocking;
@@ -247,16 +247,11 @@ impl Shared {
     async fn record(&self, installed: &Installed, alive: &Alive) -> Result<Finding, ContentError> {
         let (directory, alive) = (installed.directory.clone(), alive.clone());
         let item = &installed.item;
-        let is_service = matches!(item, Item::Service(_));
         tracing::info!(%item, "recording its files");
 
         let place = directory.clone();
         let recorded = blocking(move || {
-            let roots = if is_service {
-                vec![(ROOT, place.join(ROOT))]
-            } else {
-                vec![("", place.clone())]
-            };
+            let roots = [("", place.clone())];
             record_as_it_is(&roots, &place, &|| alive.has_changed().is_err())
         })
         .await?;
