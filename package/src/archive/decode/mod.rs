@@ -225,7 +225,8 @@ fn named(error: io::Error) -> io::Error {
     }
     let mebibytes = (1_u64 << WINDOW_LOG_MAX) >> 20;
     let reason = format!(
-        "compressed with a window of more than {mebibytes} MiB (zstd --long or --ultra), which is not supported"
+        "compressed with a window of more than {mebibytes} MiB (zstd --long or --ultra), \
+         which is not supported"
     );
     io::Error::new(io::ErrorKind::Unsupported, reason)
 }
