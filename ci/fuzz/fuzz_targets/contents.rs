@@ -4,7 +4,7 @@
 #![no_main]
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::io;
 
 use aos_package::archive::Limits;
 use aos_package::contents::{DOCUMENTS_MAX, LAYERS_MAX, scan};

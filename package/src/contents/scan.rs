@@ -14,6 +14,9 @@ const NAMES_MAX: u64 = 1 << 20;
 /// Bytes that tell an archive from a document.
 const START: u64 = 512;
 
+/// Whoever is shown the archives of a package: by name, size and content.
+pub type Blob<'a, E> = dyn FnMut(&EntryPath, u64, &mut dyn Read) -> Result<(), E> + 'a;
+
 /// A pass over a package has ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError<E> {
@@ -35,7 +38,7 @@ pub enum ScanError<E> {
 pub fn scan<R: Read, E>(
     source: R,
     limits: Limits,
-    blob: &mut dyn FnMut(&EntryPath, u64, &mut dyn Read) -> Result<(), E>,
+    blob: &mut Blob<'_, E>,
 ) -> Result<Contents, ScanError<E>> {
     let decoded = decode(source).map_err(ArchiveError::Read)?;
     let compression = decoded.compression();
@@ -70,7 +73,7 @@ fn take<R: Read, E>(
     path: EntryPath,
     entry: &Entry,
     archive: &mut Archive<Decoded<R>>,
-    blob: &mut dyn FnMut(&EntryPath, u64, &mut dyn Read) -> Result<(), E>,
+    blob: &mut Blob<'_, E>,
 ) -> Result<(), ScanError<E>> {
     let place = Place {
         offset: entry.offset,
