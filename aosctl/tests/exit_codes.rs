@@ -194,3 +194,32 @@ fn packing_prints_what_the_state_file_needs() {
             .starts_with("sha256:")
     );
 }
+
+#[test]
+fn inspection_ends_with_0_if_the_package_is_whole_and_else_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("root")).unwrap();
+    let pack = [
+        "pack",
+        "layer",
+        "root",
+        "--output",
+        "l.tar",
+        "--compress=zstd",
+    ];
+    aosctl(dir.path(), &pack, "");
+    let bytes = std::fs::read(dir.path().join("l.tar")).unwrap();
+    std::fs::write(dir.path().join("cut.tar"), &bytes[..600]).unwrap();
+
+    for (words, code) in [
+        (&["inspect", "l.tar"][..], 0),
+        (&["inspect", "cut.tar"], 1),
+        (&["inspect", "cut.tar", "-o", "json"], 1),
+        (&["inspect", "missing.tar"], 1),
+        (&["inspect"], 2),
+        (&["inspect", "l.tar", "--platform", "linux"], 2),
+    ] {
+        let output = aosctl(dir.path(), words, "");
+        assert_eq!(output.status.code(), Some(code), "{words:?}");
+    }
+}

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs every fuzz target for SECONDS (default 10) with the stable toolchain: the
 # instrumentation that cargo-fuzz would ask a nightly one for is plain LLVM, and
-# no sanitizer is needed where there is no unsafe code. Needs g++.
+# no sanitizer is needed where there is no unsafe code. (libzstd has some; its own
+# project fuzzes that.) Needs g++.
 set -eu
 
 seconds=${1:-10}
@@ -18,7 +19,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="--cfg fuzzing -Ccodegen-units=1 $passes" \
     cargo build --quiet --release --target "$host" --target-dir "$target"
 
-for name in manifest layer_descriptor archive; do
+for name in manifest layer_descriptor archive contents decode; do
     echo "fuzz: $name for $seconds s"
     mkdir -p "corpus/$name" "artifacts/$name"
     log="artifacts/$name/log"

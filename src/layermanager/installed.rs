@@ -34,8 +34,10 @@ pub(super) fn read_service(
 ) -> Result<InstalledService, DamageError> {
     let path = directory.join(MANIFEST_FILE);
     let manifest = read_blob(&path, &manifest_digest.parse()?)?;
-    let manifest =
-        Manifest::parse(&manifest).map_err(|source| DamageError::Manifest { path, source })?;
+    let manifest = Manifest::parse(&manifest).map_err(|source| DamageError::Manifest {
+        path,
+        source: source.into(),
+    })?;
 
     let image = read_document(directory, &manifest.image_config)?;
     let config = manifest

@@ -99,10 +99,11 @@ fn unpack(
     let filled = fill(&mut archive, &mut Rehearsal::new(owners), layer);
     if filled.is_ok() {
         archive.finish()?;
-    } else {
-        // What is wrong with an entry does not change what the digest tells.
-        io::copy(&mut tar, &mut io::sink()).map_err(ArchiveError::Read)?;
+    } else if io::copy(&mut tar, &mut io::sink()).is_err() {
+        // What was wrong first is told.
+        return filled;
     }
+    // What is wrong with an entry does not change the digest.
     layer.decompressed = Some(tar.hasher.finish());
     filled
 }

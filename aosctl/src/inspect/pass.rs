@@ -78,12 +78,12 @@ fn pass(path: &Path, look: &dyn Fn(&EntryPath, Look) -> Look) -> io::Result<Pass
     Ok((package, contents, layers))
 }
 
-/// A layer keeps the owners of its archive: it is not below `blobs`.
+/// The files of a layer keep their owners; it is named by hex digits alone.
 fn owners(name: &EntryPath) -> Owners {
-    let mut parts = name.parts();
-    match (parts.next(), parts.next()) {
-        (Some(_), None) => Owners::Archive,
-        _ => Owners::Given,
+    if name.as_bytes().iter().all(u8::is_ascii_hexdigit) {
+        Owners::Archive
+    } else {
+        Owners::Given
     }
 }
 

@@ -105,6 +105,9 @@ impl Report {
             Ok(own) => own.into_iter().for_each(|own| self.add_layer(own, layers)),
             Err(error) => self.problem(error),
         }
+        if let (Some(Format::Unknown), Err(error)) = (self.format, contents.layer()) {
+            self.problem(error);
+        }
         self.unused = layers.len();
     }
 

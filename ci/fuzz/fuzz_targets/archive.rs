@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::Component;
 
-use aos_package::archive::{Archive, EntryPath, Limits, Step, decode};
+use aos_package::archive::{Archive, EntryPath, Limits, Owners, Rehearsal, Step, decode};
 use libfuzzer_sys::fuzz_target;
 use tar::Header;
 
@@ -22,12 +22,14 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let mut archive = Archive::new(decoded, LIMITS);
+    let mut rehearsal = Rehearsal::new(Owners::Archive);
     let (mut entries, mut total) = (0, 0);
 
     while let Ok(Some(entry)) = archive.next_entry() {
         entries += 1;
         assert!(entries <= LIMITS.entries);
         if let Ok(planned) = Step::plan(&entry) {
+            let _ = rehearsal.take(&planned.step);
             stays_below_the_root(&planned.step);
         }
         // Some entries are skipped instead.

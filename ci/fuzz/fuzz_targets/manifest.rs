@@ -14,12 +14,17 @@ fuzz_target!(|bytes: &[u8]| {
     let digests = [&manifest.image_config, &manifest.root]
         .into_iter()
         .chain(&manifest.service_config)
+        .chain(&manifest.own_layers)
         .chain(&manifest.layers);
     for digest in digests {
         let path = blob_path(digest);
         let parts = Path::new(&path).components().collect::<Vec<_>>();
         assert_eq!(parts.len(), 3);
-        assert!(parts.iter().all(|part| matches!(part, Component::Normal(_))));
+        assert!(
+            parts
+                .iter()
+                .all(|part| matches!(part, Component::Normal(_)))
+        );
         assert_eq!(digest.to_string().parse().as_ref(), Ok(digest));
     }
 });

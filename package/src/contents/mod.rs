@@ -24,7 +24,7 @@ use crate::manifest::{
 use found::Found;
 
 pub use crate::archive::Compression;
-pub use scan::{ScanError, ShowBlob, scan, scan_knowing};
+pub use scan::{Blob, KnowingBlob, ScanError, scan, scan_knowing};
 
 /// Bytes of a manifest or configuration.
 pub const DOCUMENT_MAX: u64 = 1 << 20;

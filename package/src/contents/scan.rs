@@ -14,6 +14,13 @@ const NAMES_MAX: u64 = 1 << 20;
 /// Bytes that tell an archive from a document.
 const START: u64 = 512;
 
+/// Whoever is shown the archives of a package: by name, size and content.
+pub type Blob<'a, E> = dyn FnMut(&EntryPath, u64, &mut dyn Read) -> Result<(), E> + 'a;
+
+/// As [`Blob`], and is also shown what the package has before the archive.
+pub type KnowingBlob<'a, E> =
+    dyn FnMut(&Contents, &EntryPath, u64, &mut dyn Read) -> Result<(), E> + 'a;
+
 /// A pass over a package has ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError<E> {
@@ -35,23 +42,18 @@ pub enum ScanError<E> {
 pub fn scan<R: Read, E>(
     source: R,
     limits: Limits,
-    blob: &mut dyn FnMut(&EntryPath, u64, &mut dyn Read) -> Result<(), E>,
+    blob: &mut Blob<'_, E>,
 ) -> Result<Contents, ScanError<E>> {
     scan_knowing(source, limits, &mut |_, path, size, content| {
         blob(path, size, content)
     })
 }
 
-/// What [`scan_knowing`] shows: what was found before, and name, size and content
-/// of a file.
-pub type ShowBlob<'a, E> =
-    dyn FnMut(&Contents, &EntryPath, u64, &mut dyn Read) -> Result<(), E> + 'a;
-
-/// As [`scan`]; `blob` is also shown what the package has before the file.
+/// As [`scan`], for who wants to know what the package has before each archive.
 pub fn scan_knowing<R: Read, E>(
     source: R,
     limits: Limits,
-    blob: &mut ShowBlob<'_, E>,
+    blob: &mut KnowingBlob<'_, E>,
 ) -> Result<Contents, ScanError<E>> {
     let decoded = decode(source).map_err(ArchiveError::Read)?;
     let compression = decoded.compression();
@@ -89,7 +91,7 @@ fn take<R: Read, E>(
     path: EntryPath,
     entry: &Entry,
     archive: &mut Archive<Decoded<R>>,
-    blob: &mut ShowBlob<'_, E>,
+    blob: &mut KnowingBlob<'_, E>,
 ) -> Result<(), ScanError<E>> {
     let place = Place {
         offset: entry.offset,

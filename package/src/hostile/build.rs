@@ -123,7 +123,7 @@ pub(super) fn of_bytes(
 }
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder
         .write_all(bytes)
         .and_then(|()| encoder.finish())

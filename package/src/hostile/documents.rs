@@ -96,7 +96,7 @@ fn manifests() -> Vec<Hostile> {
             format!("\u{feff}{}", manifest(&root().end())).into_bytes()
         }),
         with_manifest("manifest-100000-deep", NOT_READ, || {
-            let deep = "{\"layers\":".to_owned() + &"[".repeat(100_000);
+            let deep = "{\"annotations\":".to_owned() + &"[".repeat(100_000);
             deep.into_bytes()
         }),
         with_manifest(

@@ -111,7 +111,7 @@ fn layouts() -> Vec<Hostile> {
             let this = json!({"mediaType": INDEX, "digest": digest("circle")});
             let circle = json!({"manifests": [this]});
             [
-                layout(&[this.clone()]),
+                layout(std::slice::from_ref(&this)),
                 vec![document(&blob(b"circle").0, &circle)],
             ]
             .concat()

@@ -37,7 +37,9 @@ const SIZES: [Case; 16] = [
     ("size-larger-than-content", IN_ENTRY, || {
         sized(b"00000100000\0")
     }),
-    ("size-of-terabytes", MORE, || sized(b"77777777777\0")),
+    ("size-of-terabytes", MORE, || {
+        sized(b"\x80\0\0\0\0\0\x01\0\0\0\0\0")
+    }),
     ("size-base-256", Installed, || {
         sized(b"\x80\0\0\0\0\0\0\0\0\0\x04\0")
     }),

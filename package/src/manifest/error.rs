@@ -34,7 +34,7 @@ pub enum ManifestError {
         source: DigestError,
     },
     /// There is no root filesystem.
-    #[error("{MANIFEST_FILE} names no layers: a service needs its own as the first")]
+    #[error("the manifest names no layers: a service needs a root filesystem of its own")]
     NoLayers,
     /// Only what SM stores of an image can have such layers.
     #[error("{MANIFEST_FILE} has ownLayers, which a package cannot have")]

@@ -60,7 +60,7 @@ pub struct Decoded<R> {
 
 enum Inner<R> {
     Plain(Source<R>),
-    Gzip(Box<Gzip<Source<R>>>),
+    Gzip(Gzip<Source<R>>),
     Zstd(Box<ZstdDecoder<'static, Source<R>>>),
 }
 
@@ -79,7 +79,7 @@ pub fn decode<R: Read>(mut source: R) -> io::Result<Decoded<R>> {
     let source = BufReader::with_capacity(BUFFER, Cursor::new(start).chain(source));
     let inner = match mark {
         Mark::None => Inner::Plain(source),
-        Mark::Gzip => Inner::Gzip(Box::new(Gzip::new(source))),
+        Mark::Gzip => Inner::Gzip(Gzip::new(source)),
         Mark::Zstd => {
             let mut decoder = ZstdDecoder::with_buffer(source)?;
             decoder.window_log_max(WINDOW_LOG_MAX)?;
@@ -142,7 +142,7 @@ impl<R> std::fmt::Debug for Decoded<R> {
 
 /// The members of a gzip file, one after the other, and zeros to fill it up.
 enum Gzip<S> {
-    Member(GzDecoder<S>),
+    Member(Box<GzDecoder<S>>),
     Ended(S),
     /// Only while one member follows another.
     Between,
@@ -150,7 +150,7 @@ enum Gzip<S> {
 
 impl<S: BufRead> Gzip<S> {
     fn new(source: S) -> Self {
-        Self::Member(GzDecoder::new(source))
+        Self::Member(Box::new(GzDecoder::new(source)))
     }
 
     fn into_source(self) -> S {
@@ -225,7 +225,8 @@ fn named(error: io::Error) -> io::Error {
     }
     let mebibytes = (1_u64 << WINDOW_LOG_MAX) >> 20;
     let reason = format!(
-        "compressed with a window of more than {mebibytes} MiB (zstd --long or --ultra), which is not supported"
+        "compressed with a window of more than {mebibytes} MiB (zstd --long or --ultra), \
+         which is not supported"
     );
     io::Error::new(io::ErrorKind::Unsupported, reason)
 }

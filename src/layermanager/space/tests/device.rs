@@ -44,7 +44,7 @@ impl SmallDisk {
 
     pub(super) fn free(&self) -> u64 {
         let free = self.free.load(Ordering::SeqCst);
-        free.checked_sub(content_of(&self.root)).unwrap_or_default()
+        free.saturating_sub(content_of(&self.root))
     }
 }
 
