@@ -25,7 +25,7 @@ pub(crate) enum PackageFileError {
     Archive {
         path: PathBuf,
         #[source]
-        source: ArchiveError,
+        source: Box<ArchiveError>,
     },
     /// It is something else.
     #[error("{} is not the package of a layer: it has no {LAYER_FILE}", .0.display())]
@@ -35,7 +35,7 @@ pub(crate) enum PackageFileError {
     Descriptor {
         path: PathBuf,
         #[source]
-        source: ManifestError,
+        source: Box<ManifestError>,
     },
 }
 
@@ -84,14 +84,14 @@ pub(crate) fn layer_digest(path: &Path) -> Result<String, PackageFileError> {
     let descriptor = read_descriptor(path)
         .map_err(|source| PackageFileError::Archive {
             path: path.to_owned(),
-            source,
+            source: Box::new(source),
         })?
         .ok_or_else(|| PackageFileError::NotALayer(path.to_owned()))?;
     LayerDescriptor::parse(&descriptor)
         .map(|descriptor| descriptor.digest.to_string())
         .map_err(|source| PackageFileError::Descriptor {
             path: path.to_owned(),
-            source,
+            source: Box::new(source),
         })
 }
 

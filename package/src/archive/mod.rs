@@ -10,6 +10,7 @@
 
 mod decode;
 mod error;
+mod header;
 mod path;
 mod pax;
 mod reader;
@@ -18,8 +19,8 @@ mod step;
 
 pub use decode::{Compression, Decoded, decode};
 pub use error::{ArchiveError, Limit, Name};
+pub(crate) use header::begins_like_archive;
 pub use path::{EntryPath, PathError};
-pub(crate) use reader::begins_like_archive;
 pub use reader::{Archive, Entry, Kind, Timestamp};
 pub use rehearsal::{Owners, Rehearsal, RehearsalError};
 pub use step::{Attributes, LeftOut, Planned, Step};

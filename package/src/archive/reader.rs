@@ -4,13 +4,12 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
-use super::decode::Mark;
 use super::error::{ArchiveError, CutOff, Limit};
+use super::header::{NO_BYTES, checksum, kind_of};
 use super::pax::Records;
 use super::{Limits, Name};
 
 const BLOCK: u64 = 512;
-const NO_BYTES: [u8; 512] = [0; 512];
 /// Bytes of a long name, more than any path can have.
 const NAME_MAX: u64 = 16 * 1024;
 /// Bytes of the records of one entry: room for some attributes of 64 KiB.
@@ -348,51 +347,8 @@ impl<R: Read> Read for Archive<R> {
     }
 }
 
-fn kind_of(kind: EntryType, header: &Header, name: &[u8], sparse: bool) -> Kind {
-    let untyped = header.as_old().linkflag == [0];
-    match kind {
-        _ if sparse => Kind::Sparse,
-        // From the time before directories had a type of their own.
-        EntryType::Regular if untyped && name.ends_with(b"/") => Kind::Directory,
-        EntryType::Regular | EntryType::Continuous => Kind::File,
-        EntryType::Link => Kind::HardLink,
-        EntryType::Symlink => Kind::Symlink,
-        EntryType::Directory => Kind::Directory,
-        EntryType::Char | EntryType::Block => Kind::Device,
-        EntryType::Fifo => Kind::Fifo,
-        EntryType::GNUSparse => Kind::Sparse,
-        other => Kind::Unknown(other.as_byte()),
-    }
-}
-
 fn entry_size(header: &Header, offset: u64) -> Result<u64, ArchiveError> {
     header.entry_size().map_err(|_| damaged(offset, "size"))
-}
-
-/// Whether `start`, the first 512 bytes of a file or all that it has, could begin
-/// an archive, compressed or not. No document of a package does.
-pub(crate) fn begins_like_archive(start: &[u8]) -> bool {
-    if Mark::of(start) != Mark::None || start.get(257..262) == Some(b"ustar") {
-        return true;
-    }
-    let Ok(block) = <[u8; 512]>::try_from(start) else {
-        return false;
-    };
-    let mut header = Header::new_old();
-    header.as_mut_bytes().copy_from_slice(&block);
-    // An archive without entries is all zeros.
-    block == NO_BYTES || header.cksum().ok() == Some(checksum(&header))
-}
-
-/// Sum of all bytes, those of the checksum itself taken as spaces.
-fn checksum(header: &Header) -> u32 {
-    let bytes = header.as_bytes().iter().enumerate();
-    bytes
-        .map(|(index, byte)| {
-            let own = (148..156).contains(&index);
-            u32::from(if own { b' ' } else { *byte })
-        })
-        .sum()
 }
 
 fn damaged(offset: u64, reason: &'static str) -> ArchiveError {

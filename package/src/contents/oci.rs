@@ -120,7 +120,7 @@ pub(super) fn written(
         }
     }
     if own.is_empty() {
-        return Err(ManifestError::NoLayers);
+        return Err(ManifestError::NoImageLayers);
     }
 
     let own_layers = descriptors.split_off(1);

@@ -34,8 +34,11 @@ pub enum ManifestError {
         source: DigestError,
     },
     /// There is no root filesystem.
-    #[error("the manifest names no layers: a service needs a root filesystem of its own")]
+    #[error("{MANIFEST_FILE} names no layers: a service needs its own as the first")]
     NoLayers,
+    /// There is nothing to run in an image.
+    #[error("the image has no layers")]
+    NoImageLayers,
     /// Only what SM stores of an image can have such layers.
     #[error("{MANIFEST_FILE} has ownLayers, which a package cannot have")]
     OwnLayers,
