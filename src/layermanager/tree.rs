@@ -26,6 +26,7 @@ use super::beneath::{Owner, Root, chown_link, give, is_same, kind, stat};
 use super::budget::Budget;
 use super::copy::{copy, is_full};
 use super::counting::Counting;
+use super::pool::BUFFER;
 use super::record::Hashes;
 use super::space::NoSpace;
 use super::unpack::UnpackError;
@@ -84,7 +85,7 @@ impl<'a> Tree<'a> {
             hashes,
             recent: None,
             directories: BTreeMap::from([(EntryPath::default(), None)]),
-            buffer: vec![0; 256 * 1024],
+            buffer: vec![0; BUFFER],
         })
     }
 
