@@ -13,7 +13,7 @@ Usage: bench/install/run.sh [OPTION…]
   --json FILE       write all figures to FILE
   --check           exit 1 when a target is missed
 
-Makes packages, measures, removes what it has made. Needs root, and 4 GB. See
+Makes packages, measures, removes what it has made. Needs root, and 6 GB. See
 bench/README.md.
 USAGE
 }

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use aos_package::archive::EntryPath;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
-use nix::unistd::{Gid, Uid, fchownat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown, fchownat};
 
 /// `None`: leave it as it is.
 pub(super) type Owner = Option<(Uid, Gid)>;
@@ -62,6 +63,23 @@ pub(super) fn kind(stat: &FileStat) -> SFlag {
 
 pub(super) fn is_same(a: &FileStat, b: &FileStat) -> bool {
     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+/// Gives a new file to `owner`, with this mode and time of change. Returns its
+/// inode.
+pub(super) fn give(file: &File, owner: Owner, mode: Mode, mtime: &TimeSpec) -> nix::Result<u64> {
+    let stat = fstat(file)?;
+    if let Some((uid, gid)) = owner
+        && (stat.st_uid, stat.st_gid) != (uid.as_raw(), gid.as_raw())
+    {
+        fchown(file, Some(uid), Some(gid))?;
+    }
+    // It was made with this mode, but for what the process masks.
+    if stat.st_mode & 0o7777 != mode.bits() {
+        fchmod(file, mode)?;
+    }
+    futimens(file, mtime, mtime)?;
+    Ok(stat.st_ino)
 }
 
 /// Gives `name` itself to `owner`, never what it leads to.

@@ -224,7 +224,7 @@ pub enum DamageError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: ManifestError,
+        source: Box<ManifestError>,
     },
     /// A configuration makes no sense.
     #[error("{path} is not valid")]

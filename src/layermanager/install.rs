@@ -112,6 +112,8 @@ pub(super) fn stage_service(
     if let Some((digest, config)) = &parts.service_config {
         intake.check::<ServiceConfig>("the service config", config)?;
         documents.push((blob_path(digest), config));
+        // Both may be the same blob.
+        documents.dedup_by(|one, other| one.0 == other.0);
     }
 
     let content = intake.staging().content();

@@ -56,7 +56,10 @@ pub(super) fn read_service(
 fn read_manifest(directory: &Path, digest: &str) -> Result<Manifest, DamageError> {
     let path = directory.join(MANIFEST_FILE);
     let manifest = read_blob(&path, &digest.parse()?)?;
-    Manifest::parse(&manifest).map_err(|source| DamageError::Manifest { path, source })
+    Manifest::parse(&manifest).map_err(|source| DamageError::Manifest {
+        path,
+        source: source.into(),
+    })
 }
 
 /// Where the root is. Release 7.2.3 kept it among the blobs.

@@ -18,13 +18,17 @@ use aos_package::{Algorithm, BlobHasher, Digest, MANIFEST_FILE, Manifest, blob_p
 
 use super::allowance::Allowance;
 use super::piped::{PipeReader, PipeWriter, piped};
-use super::pool::Pool;
+use super::pool::{BUFFER, Pool};
 use super::record::Hashes;
+use super::sums;
 use super::tree::Ownership;
 use super::unpack::{Target, UnpackError, Unpacked, unpack};
 
 /// Buffers between decompression and the writer.
 const BUFFERS: usize = 6;
+/// Two installs at once shall need less than 32 MiB, of which decompression and
+/// documents can take the most. The writer has a buffer of its own.
+const _: () = assert!((BUFFERS + sums::BUFFERS + 1) * BUFFER <= 4 << 20);
 
 /// Whether the service manager stops. Asked by each thread.
 pub(super) type Stopped<'a> = &'a (dyn Fn() -> bool + Sync);

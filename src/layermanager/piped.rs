@@ -102,6 +102,7 @@ impl Read for PipeReader {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::pool::BUFFER;
     use super::*;
@@ -137,6 +138,34 @@ mod tests {
 
         assert!(sent);
         assert!(read.unwrap() == content);
+    }
+
+    #[test]
+    fn writer_is_never_ahead_by_more_than_the_buffers() {
+        struct Counted<'a>(&'a AtomicUsize);
+        impl Read for Counted<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.fetch_add(buffer.len(), Ordering::Relaxed);
+                Ok(buffer.len())
+            }
+        }
+        let (pool, written) = (Pool::new(3), AtomicUsize::new(0));
+
+        let (_, ahead) = piped(
+            &pool,
+            |pipe| send(Counted(&written), &pipe),
+            |pipe| {
+                pipe.read_exact(&mut [0; 10]).unwrap();
+                // It gets so far, and no further as long as nothing more is read.
+                while written.load(Ordering::Relaxed) < 3 * BUFFER {
+                    thread::yield_now();
+                }
+                written.load(Ordering::Relaxed)
+            },
+        )
+        .unwrap();
+
+        assert_eq!(ahead, 3 * BUFFER);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use aos_package::{PackageSums, Sha3Long, Sha3Short};
 use super::pool::{Buffer, Pool};
 
 /// Buffers between the reader and its slowest hasher.
-const BUFFERS: usize = 8;
+pub(super) const BUFFERS: usize = 8;
 
 /// A package, as far as `read` looked at it and beyond.
 pub(super) struct Summed<T> {

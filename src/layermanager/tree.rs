@@ -17,17 +17,16 @@ use std::rc::Rc;
 use aos_package::archive::{Attributes, EntryPath, Timestamp};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{
-    Mode, SFlag, UtimensatFlags, fchmod, fstat, futimens, mkdirat, mknodat, utimensat,
-};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
 use xattr::FileExt;
 
-use super::beneath::{Owner, Root, chown_link, is_same, kind, stat};
+use super::beneath::{Owner, Root, chown_link, give, is_same, kind, stat};
 use super::budget::Budget;
-use super::copy::copy;
+use super::copy::{copy, is_full};
 use super::counting::Counting;
+use super::pool::BUFFER;
 use super::record::Hashes;
 use super::space::NoSpace;
 use super::unpack::UnpackError;
@@ -86,7 +85,7 @@ impl<'a> Tree<'a> {
             hashes,
             recent: None,
             directories: BTreeMap::from([(EntryPath::default(), None)]),
-            buffer: vec![0; 256 * 1024],
+            buffer: vec![0; BUFFER],
         })
     }
 
@@ -132,22 +131,8 @@ impl<'a> Tree<'a> {
             }
             copied => copied.inspect_err(|_| self.budget.taken_for_nothing(taken))?,
         };
-        let finish = || -> nix::Result<u64> {
-            let stat = fstat(&file)?;
-            if let Some((uid, gid)) = owner
-                && (stat.st_uid, stat.st_gid) != (uid.as_raw(), gid.as_raw())
-            {
-                fchown(&file, Some(uid), Some(gid))?;
-            }
-            // What the process masks is missing.
-            if stat.st_mode & 0o7777 != mode.bits() {
-                fchmod(&file, mode)?;
-            }
-            let mtime = time_of(attributes);
-            futimens(&file, &mtime, &mtime)?;
-            Ok(stat.st_ino)
-        };
-        let inode = finish().map_err(|errno| failed(path, errno))?;
+        let inode = give(&file, owner, mode, &time_of(attributes));
+        let inode = inode.map_err(|errno| failed(path, errno))?;
         self.hashes.note(inode, hash);
         Ok(())
     }
@@ -390,12 +375,6 @@ enum Obstacle {
     Refuse,
     /// The directory is an entry of its own, and the later entry counts.
     Remove,
-}
-
-/// Whether a write failed for want of room.
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn mode_of(attributes: Attributes) -> Mode {

@@ -133,17 +133,23 @@ pub(super) fn unpack(
     limits: Limits,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Unpacked, UnpackError> {
+    let Target {
+        root,
+        ownership,
+        allowance,
+        hashes,
+    } = target;
     let mut archive = Archive::new(content, limits);
-    let refused = target.allowance.refused();
-    let budget = Budget::new(limits, target.allowance);
+    let refused = allowance.refused();
+    let budget = Budget::new(limits, allowance);
     if let Some(refused) = refused {
         let counting = Counting::new(budget, [EntryPath::default()], refused);
         return Err(missing(counting, None, &mut archive, stopped));
     }
 
-    let tree = Tree::new(target.root, target.ownership, budget, target.hashes);
+    let tree = Tree::new(root, ownership, budget, hashes);
     let mut tree = tree.map_err(|source| UnpackError::Root {
-        path: target.root.to_owned(),
+        path: root.to_owned(),
         source,
     })?;
     let mut unpacked = Unpacked::default();

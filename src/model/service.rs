@@ -86,9 +86,10 @@ pub struct ServiceContent {
     pub manifest_digest: String,
     /// The unpacked root of the service itself.
     pub root: PathBuf,
-    /// Unpacked roots of the shared layers, in manifest order, the top first.
+    /// What is below it, the top first: further roots of the service itself, then
+    /// those of the shared layers in manifest order.
     pub layers: Vec<PathBuf>,
-    /// Digests of the shared layers, in the same order.
+    /// Digests of the shared layers alone, in the same order.
     pub layer_digests: Vec<String>,
     /// The image's own configuration.
     pub image: ImageConfig,

@@ -203,3 +203,15 @@ async fn every_file_is_in_the_record() {
         fs::remove_file(read).unwrap();
     }
 }
+
+#[tokio::test]
+#[ignore = "needs root: run ci/test.sh"]
+async fn both_configurations_may_be_the_same_blob() {
+    let device = Device::new().await;
+    let mut parts = ServiceParts::new(&root());
+    parts.manifest["aosService"] = parts.manifest["config"].clone();
+
+    let service = installed(&device, &parts.build()).await;
+
+    assert!(service.root.join("bin/service").exists());
+}

@@ -24,8 +24,11 @@ fn staged(directory: &Path) -> Staging {
     staging
 }
 
+/// The name of a state, and what leaves it behind in a directory.
+type State = (&'static str, fn(&Path));
+
 /// What is on the disk when the power goes in each state of an install.
-fn states() -> [(&'static str, fn(&Path)); 5] {
+fn states() -> [State; 5] {
     fn target(directory: &Path) -> PathBuf {
         directory.join("item")
     }
