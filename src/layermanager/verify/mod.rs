@@ -182,7 +182,7 @@ fn damaged(item: Item, key: ServiceKey, source: DamageError) -> ContentError {
         Item::Layer(digest) => ContentError::DamagedLayer {
             key,
             digest,
-            source,
+            source: Box::new(source),
         },
     }
 }
