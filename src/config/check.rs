@@ -102,7 +102,7 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
     let runner_features = root.texts("runnerFeatures", "a text", Some);
     let service_ttl = days(root, "serviceTtlDays");
     let layer_ttl = days(root, "layerTtlDays");
-    let update_policy = root.parsed("updatePolicy", UPDATE_POLICIES, update_policy);
+    let update_policy = root.parsed("updatePolicy", UPDATE_POLICIES, |text| update_policy(&text));
     let service_health_check_timeout = root.duration("serviceHealthCheckTimeout", Duration::ZERO);
     let monitoring = in_object(root, "monitoring", |section| monitoring(section, base));
     let logging = in_object(root, "logging", logging);
@@ -328,8 +328,8 @@ fn days(section: &mut Section<'_>, key: &str) -> Duration {
     DAY * days
 }
 
-fn update_policy(text: String) -> Option<UpdatePolicy> {
-    match text.as_str() {
+fn update_policy(text: &str) -> Option<UpdatePolicy> {
+    match text {
         "keepOld" => Some(UpdatePolicy::KeepOld),
         "replace" => Some(UpdatePolicy::Replace),
         _ => None,

@@ -64,7 +64,7 @@ pub enum ContentError {
         digest: String,
         /// How.
         #[source]
-        source: DamageError,
+        source: Box<DamageError>,
     },
     /// The content was replaced or removed while it was looked at.
     #[error("service {}: what is in {path} is no longer installed", Short(key))]

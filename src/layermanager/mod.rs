@@ -34,22 +34,10 @@ mod package;
 mod piped;
 mod pool;
 mod reconcile;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "nobody holds content against its record yet"
-    )
-)]
 mod record;
 mod serving;
 mod shared;
 mod source;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "there are no downloads yet")
-)]
 mod space;
 mod spawn;
 mod staging;

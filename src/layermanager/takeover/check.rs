@@ -32,6 +32,14 @@ impl Shared {
         let changed = row.package_digest.as_deref() == Some(store::CHANGED);
         changed.then_some(DamageError::Content { path })
     }
+
+    /// Whether the service is from the older release and not checked yet.
+    pub(in crate::layermanager) async fn awaits_check(
+        &self,
+        key: &ServiceKey,
+    ) -> Result<bool, ContentError> {
+        Ok(store::unchecked(&self.database).await?.contains(key))
+    }
 }
 
 async fn check_all(shared: &Shared, alive: &Alive) -> Result<(), ContentError> {

@@ -14,3 +14,4 @@ mod stages;
 mod support;
 mod swept;
 mod unpacking;
+mod verified;

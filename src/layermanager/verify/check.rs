@@ -16,7 +16,7 @@ use crate::layermanager::installed::read_service;
 use crate::layermanager::record::RecordError;
 use crate::layermanager::shared::{Alive, Item, Shared};
 use crate::layermanager::spawn::blocking;
-use crate::layermanager::store;
+use crate::layermanager::store::{self, ServiceRow};
 use crate::model::Chain;
 
 /// When all content is read, and how fast.
@@ -55,8 +55,8 @@ struct Summary {
 struct Installed {
     item: Item,
     directory: PathBuf,
-    /// Of the service's manifest.
-    manifest_digest: Option<String>,
+    /// Of a service.
+    row: Option<ServiceRow>,
 }
 
 /// Checks until there is no handle any more. What is in use is proven at once:
@@ -204,9 +204,10 @@ impl Shared {
         let Installed {
             item,
             directory,
-            manifest_digest,
+            row,
         } = installed;
-        let (place, digest) = (directory.clone(), manifest_digest.clone());
+        let digest = row.as_ref().map(|row| row.manifest_digest.clone());
+        let place = directory.clone();
         let (own_alive, own_speed) = (alive.clone(), Arc::clone(speed));
         let (finding, bytes) = blocking(move || {
             let stopped = || own_alive.has_changed().is_err();
@@ -227,7 +228,9 @@ impl Shared {
             return Ok(());
         }
 
-        if let Finding::Unrecorded = finding {
+        if let Finding::Unrecorded = finding
+            && self.is_trusted(installed).await?
+        {
             finding = self.record(installed, alive).await?;
         }
         self.found(item, directory, &finding).await?;
@@ -242,21 +245,40 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether an item of the older release is what that installed, as far as its
+    /// own hash can tell.
+    async fn is_trusted(&self, installed: &Installed) -> Result<bool, ContentError> {
+        Ok(match &installed.row {
+            Some(row) => self.known_damage(row).is_none() && !self.awaits_check(&row.key).await?,
+            None => true,
+        })
+    }
+
     /// Records the files of an item that an older release installed. Its documents
     /// are in order; what its files were only that release knew.
     async fn record(&self, installed: &Installed, alive: &Alive) -> Result<Finding, ContentError> {
         let (directory, alive) = (installed.directory.clone(), alive.clone());
         let item = &installed.item;
+        let digest = installed.row.as_ref();
+        let digest = digest.map(|row| row.manifest_digest.clone());
         tracing::info!(%item, "recording its files");
 
         let place = directory.clone();
         let recorded = blocking(move || {
-            let roots = [("", place.clone())];
-            record_as_it_is(&roots, &place, &|| alive.has_changed().is_err())
+            let roots = match digest {
+                Some(digest) => match read_service(&place, &digest) {
+                    Ok(service) => service.roots,
+                    // It was in order just now: the next check knows more.
+                    Err(_) => return Ok(Finding::Unrecorded),
+                },
+                None => vec![place.clone()],
+            };
+            let stopped = || alive.has_changed().is_err();
+            record_as_it_is(&roots, &place, &stopped).map(|()| Finding::Same(0))
         })
         .await?;
         match recorded {
-            Ok(()) => Ok(Finding::Same(0)),
+            Ok(finding) => Ok(finding),
             Err(RecordError::Read { path, source }) if super::difference::is_damage(&source) => {
                 Ok(Finding::Damaged(DamageError::Read { path, source }))
             }
@@ -270,14 +292,14 @@ impl Shared {
         let layers = store::layers(&self.database).await?;
         let in_use = super::store::in_use(&self.database).await?;
         let services = services.into_iter().map(|row| Installed {
-            item: Item::Service(row.key),
-            directory: self.settings.services_dir.join(row.path),
-            manifest_digest: Some(row.manifest_digest),
+            item: Item::Service(row.key.clone()),
+            directory: self.settings.services_dir.join(&row.path),
+            row: Some(row),
         });
         let layers = layers.into_iter().map(|row| Installed {
             item: Item::Layer(row.digest),
             directory: self.settings.layers_dir.join(row.path),
-            manifest_digest: None,
+            row: None,
         });
         Ok(services
             .chain(layers)

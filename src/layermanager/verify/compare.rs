@@ -106,13 +106,16 @@ pub(super) fn renew(directory: &Path) -> Result<(), RecordError> {
 /// Records a tree that has no record, as it is now. Whoever calls knows that it
 /// is in order.
 pub(super) fn record_as_it_is(
-    roots: &[(&str, PathBuf)],
+    roots: &[PathBuf],
     directory: &Path,
     stopped: &dyn Fn() -> bool,
 ) -> Result<(), RecordError> {
     let roots: Vec<_> = roots
         .iter()
-        .map(|(name, at)| (*name, at.as_path()))
+        .map(|at| {
+            let name = at.strip_prefix(directory).unwrap_or(at);
+            (name.to_str().unwrap_or_default(), at.as_path())
+        })
         .collect();
     in_place(&record::beside(directory), |new| {
         record::write_by_reading(&roots, new, stopped)

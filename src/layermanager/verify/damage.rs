@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::sync::mpsc::error::SendError;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::locked;
 use crate::layermanager::error::{ContentError, DamageError};
@@ -44,13 +44,16 @@ impl Shared {
         };
         tracing::error!(%item, reason = damage.reason, "installed content is damaged");
         let told = locked(&self.verification.told).clone();
-        // Who hears of it may wait for us. There is no more damage than items.
-        if let Some(told) = told {
-            tokio::spawn(async move {
-                if let Err(SendError(damage)) = told.send(damage).await {
-                    tracing::warn!(item = %damage.item, "nobody hears of the damage");
-                }
-            });
+        // It is told before the caller's own error is. Who hears of it may wait for
+        // us, so we wait for nobody; there is no more damage than items.
+        match told.map(|told| told.try_send(damage).map_err(|refused| (told, refused))) {
+            None | Some(Ok(())) => {}
+            Some(Err((_, TrySendError::Closed(damage)))) => {
+                tracing::warn!(item = %damage.item, "nobody hears of the damage");
+            }
+            Some(Err((told, TrySendError::Full(damage)))) => {
+                tokio::spawn(async move { drop(told.send(damage).await) });
+            }
         }
 
         Ok(())

@@ -82,32 +82,38 @@ impl Shared {
         alive: Alive,
     ) -> Result<(), ContentError> {
         let key = service.key;
-        let directory = service.root.parent().unwrap_or(&service.root).to_owned();
         let item = Item::Service(key.clone());
-        self.prove_item(item, directory, &alive, &key).await?;
-        for (digest, directory) in service.layer_digests.into_iter().zip(service.layers) {
-            let item = Item::Layer(digest);
-            self.prove_item(item, directory, &alive, &key).await?;
+        self.prove_item(item, &service.root, &alive, &key).await?;
+        // What it has of its own comes first, and was proven with it.
+        let own = service
+            .layers
+            .len()
+            .saturating_sub(service.layer_digests.len());
+        let layers = service.layers.iter().skip(own);
+        for (digest, root) in service.layer_digests.into_iter().zip(layers) {
+            self.prove_item(Item::Layer(digest), root, &alive, &key)
+                .await?;
         }
         Ok(())
     }
 
+    /// Proves the item that has `root` in its directory.
     async fn prove_item(
         &self,
         item: Item,
-        directory: PathBuf,
+        root: &Path,
         alive: &Alive,
         key: &ServiceKey,
     ) -> Result<(), ContentError> {
+        let directory = self.directory_of(&item).await?;
+        let Some(directory) = directory.filter(|directory| root.starts_with(directory)) else {
+            return Err(ContentError::Gone {
+                key: key.clone(),
+                path: root.to_owned(),
+            });
+        };
         // Others that wait for the same proof have it with this one.
         let _lock = self.verification.proofs.lock(directory.clone()).await;
-        if self.directory_of(&item).await?.as_ref() != Some(&directory) {
-            let key = key.clone();
-            return Err(ContentError::Gone {
-                key,
-                path: directory,
-            });
-        }
         if self.verification.is_proven(&directory) {
             return Ok(());
         }
@@ -176,7 +182,7 @@ fn damaged(item: Item, key: ServiceKey, source: DamageError) -> ContentError {
         Item::Layer(digest) => ContentError::DamagedLayer {
             key,
             digest,
-            source,
+            source: Box::new(source),
         },
     }
 }

@@ -1,166 +1,17 @@
-//! Rows, directories and records as an install leaves them, and what becomes of
-//! them.
+//! What becomes of installed items that are proven and checked.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use aos_package::{Algorithm, Digest, MANIFEST_FILE, blob_path};
-use serde_json::json;
-use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
+use aos_package::MANIFEST_FILE;
+use tokio::sync::mpsc;
 
-use crate::layermanager::Users;
-use crate::layermanager::content::ContentSettings;
+use super::device::{Device, LAYER_DIGEST, info, layer_item, service_item};
 use crate::layermanager::error::ContentError;
-use crate::layermanager::record;
-use crate::layermanager::shared::{Item, Shared};
-use crate::layermanager::store::{self, Installed};
-use crate::layermanager::verify::pace::Speed;
+use crate::layermanager::shared::Retained;
 use crate::layermanager::verify::{CheckSettings, run};
-use crate::model::{Chain, Damage, LayerInfo, ServiceContent, ServiceInfo};
-use crate::storage::{Clock, Database};
-
-struct Device {
-    directory: TempDir,
-    shared: Arc<Shared>,
-    damage: mpsc::Receiver<Damage>,
-    alive: watch::Sender<()>,
-}
-
-impl Device {
-    /// Service `web` and the layer that it needs, recorded.
-    async fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path();
-        let settings = ContentSettings {
-            services_dir: path.join("services"),
-            layers_dir: path.join("layers"),
-            services_part_limit: 0,
-            layers_part_limit: 0,
-            download_dir: path.join("download"),
-            ca_cert: None,
-            extract_dir: path.join("extract"),
-            service_ttl: Duration::from_hours(1),
-            layer_ttl: Duration::from_hours(1),
-            users: Users::none(),
-        };
-        let database = Database::in_memory().unwrap();
-        let clock = Clock::start(&database).await.unwrap();
-        let shared = Arc::new(Shared::new(settings, database, clock));
-        let damage = shared.verification.receiver();
-        let device = Self {
-            directory,
-            shared,
-            damage,
-            alive: watch::Sender::new(()),
-        };
-        device.install_service().await;
-        device.install_layer("one").await;
-        device
-    }
-
-    async fn install_service(&self) {
-        let directory = self.service();
-        let image = json!({"os": "linux"}).to_string().into_bytes();
-        let image_digest = Digest::of(Algorithm::Sha256, &image);
-        let manifest = json!({
-            "schemaVersion": 2,
-            "config": {"mediaType": "a", "digest": image_digest, "size": image.len()},
-            "layers": [
-                {"mediaType": "c", "digest": Digest::of(Algorithm::Sha256, b"root"), "size": 1},
-                {"mediaType": "c", "digest": LAYER_DIGEST, "size": 1},
-            ],
-        })
-        .to_string();
-        let blob = directory.join(blob_path(&image_digest));
-        fs::create_dir_all(blob.parent().unwrap()).unwrap();
-        fs::write(blob, &image).unwrap();
-        fs::write(directory.join(MANIFEST_FILE), &manifest).unwrap();
-        fs::create_dir(directory.join("rootfs")).unwrap();
-        fs::write(directory.join("rootfs/app"), "app").unwrap();
-        write_record(&directory, &[("rootfs", &directory.join("rootfs"))]);
-        let installed = Installed {
-            path: "web".into(),
-            manifest_digest: Digest::of(Algorithm::Sha256, manifest.as_bytes()).to_string(),
-            package_digest: "00".into(),
-            size: 3,
-        };
-        store::put_service(&self.shared.database, info(), installed)
-            .await
-            .unwrap();
-    }
-
-    async fn install_layer(&self, name: &str) {
-        let directory = self.layer(name);
-        fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("lib"), "lib").unwrap();
-        write_record(&directory, &[("", &directory)]);
-        let layer = LayerInfo {
-            digest: LAYER_DIGEST.into(),
-            ..LayerInfo::default()
-        };
-        let new = Some((name.to_owned(), 3));
-        store::put_layer(&self.shared.database, layer, new)
-            .await
-            .unwrap();
-    }
-
-    fn service(&self) -> PathBuf {
-        self.directory.path().join("services/web")
-    }
-
-    fn layer(&self, name: &str) -> PathBuf {
-        self.directory.path().join("layers").join(name)
-    }
-
-    async fn content(&self) -> Result<ServiceContent, ContentError> {
-        self.shared.service(info().key()).await
-    }
-
-    async fn prove(&self) -> Result<(), String> {
-        let content = self.content().await.unwrap();
-        self.prove_this(content).await
-    }
-
-    async fn prove_this(&self, content: ServiceContent) -> Result<(), String> {
-        let proof = self.shared.prove(content, self.alive.subscribe()).await;
-        proof.map_err(|error| Chain(&error).to_string())
-    }
-
-    async fn check(&self) {
-        let speed = Arc::new(Speed::new(1, true));
-        let alive = self.alive.subscribe();
-        self.shared.check(&alive, &speed).await.unwrap();
-    }
-
-    async fn has(&self, item: &Item) -> bool {
-        self.shared.directory_of(item).await.unwrap().is_some()
-    }
-}
-
-const LAYER_DIGEST: &str =
-    "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-
-fn layer_item() -> Item {
-    Item::Layer(LAYER_DIGEST.into())
-}
-
-fn service_item() -> Item {
-    Item::Service(info().key())
-}
-
-fn info() -> ServiceInfo {
-    ServiceInfo {
-        id: "web".into(),
-        ..ServiceInfo::default()
-    }
-}
-
-fn write_record(directory: &Path, roots: &[(&str, &Path)]) {
-    record::write_by_reading(roots, &record::beside(directory), &|| false).unwrap();
-}
+use crate::layermanager::{record, store};
+use crate::model::Damage;
 
 #[tokio::test]
 async fn damaged_layer_is_named_told_and_no_longer_installed() {
@@ -346,18 +197,33 @@ async fn checks_come_by_themselves_again_and_again() {
 }
 
 #[tokio::test]
-async fn what_instances_run_on_is_not_taken_away_when_it_is_replaced() {
-    let device = Device::new().await;
-    let (held, other) = (device.layer("one"), device.service());
-    device
-        .shared
-        .replaced()
-        .extend([held.clone(), other.clone()]);
-    device.shared.hold(vec![held.clone()]);
+async fn damaged_content_stays_as_long_as_instances_run_on_it() {
+    let mut device = Device::new().await;
+    let (root, directory) = (device.service().join("rootfs"), device.service());
+    device.shared.hold(vec![root.clone()]);
+    fs::write(root.join("app"), "APP").unwrap();
+    device.check().await;
+    device.damage.recv().await.unwrap();
 
-    let first = device.shared.take_replaced();
+    let replaced = device.shared.take_replaced();
+    let retained = device.shared.retain(Retained::default(), replaced).await;
+    let held = directory.exists();
     device.shared.hold(vec![]);
-    let second = device.shared.take_replaced();
+    let replaced = device.shared.take_replaced();
+    let let_go = device.shared.retain(Retained::default(), replaced).await;
 
-    assert_eq!((first, second), (vec![other], vec![held]));
+    assert!(retained.is_ok() && let_go.is_ok());
+    assert!(held && !directory.exists());
+    assert!(!record::beside(&directory).exists());
+}
+
+#[tokio::test]
+async fn own_layers_of_a_service_are_proven_with_it_and_not_taken_for_shared_ones() {
+    let device = Device::new().await;
+    let own = device.service().join("rootfs-1");
+    fs::create_dir(&own).unwrap();
+    let mut content = device.content().await.unwrap();
+    content.layers.insert(0, own);
+
+    assert_eq!(device.prove_this(content).await, Ok(()));
 }

@@ -1,2 +1,5 @@
+mod device;
+mod figures;
 mod items;
+mod old;
 mod trees;
