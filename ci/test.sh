@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.."
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly TARGET
-readonly STEPS=(setup format scripts clippy tests docs deny release cross fuzz lab emulated devices demo)
+readonly STEPS=(setup format scripts clippy tests docs deny release cross fuzz lab emulated cuts devices demo)
 readonly CROSS_TARGET=aarch64-unknown-linux-gnu
 readonly CROSS_RUSTC=/usr/bin/rustc
 export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
@@ -28,6 +28,7 @@ Runs all checks, or these alone, in this order: ${STEPS[*]}
   fuzz      each fuzz target for a short time
   lab       the test device itself
   emulated  the emulated test device itself
+  cuts      power cuts: replayed ones, and some of an emulated device
   devices   device tests
   demo      ci/demo.sh
 
@@ -128,6 +129,12 @@ step_fuzz() {
 step_lab() { ci/lab/selftest.sh; }
 
 step_emulated() { ci/lab/selftest-emulated.sh; }
+
+step_cuts() {
+    cargo fmt --manifest-path ci/cuts/Cargo.toml --check
+    cargo test --quiet --locked --manifest-path ci/cuts/Cargo.toml --target-dir "$TARGET"
+    ci/cuts/run.sh
+}
 
 step_devices() {
     local file

@@ -54,7 +54,7 @@ pub struct Chooser<'a> {
 impl<'a> Chooser<'a> {
     pub fn new(disk: &'a Disk, seed: u64) -> Self {
         let mut sum = 0;
-        let weights = disk.events.iter().map(|event| {
+        let weights = (0..disk.events.len()).map(|event| {
             sum += weight(disk, event);
             sum
         });
@@ -205,23 +205,30 @@ impl<'a> Chooser<'a> {
     }
 }
 
-/// Where much is decided: at synchronisations, renames, marks and in the
-/// directories that are not private yet.
-fn weight(disk: &Disk, event: &Event) -> u64 {
-    match event {
-        Event::Sync(_) | Event::Mark(_) => 10,
+/// How near a rename has to be: a row is written so many operations later.
+const NEAR: usize = 12;
+
+/// Much is decided at synchronisations and acknowledgements, and around renames.
+fn weight(disk: &Disk, event: usize) -> u64 {
+    let is_rename = |event: &Event| match event {
         Event::Operation(number) => {
-            let recorded = &disk.operations[*number];
-            match &recorded.operation {
-                Operation::Rename { .. } => 20,
-                Operation::Enter { slot, .. } | Operation::Remove { slot, .. }
-                    if slot.0 == ROOT =>
-                {
-                    6
-                }
-                Operation::Write { .. } if recorded.text.contains("sm.db") => 4,
-                _ => 1,
-            }
+            matches!(disk.operations[*number].operation, Operation::Rename { .. })
         }
+        _ => false,
+    };
+    let end = disk.events.len().min(event + NEAR);
+    if disk.events[event.saturating_sub(NEAR)..end]
+        .iter()
+        .any(is_rename)
+    {
+        return 8;
+    }
+    match &disk.events[event] {
+        Event::Sync(_) | Event::Mark(_) => 8,
+        Event::Operation(number) => match &disk.operations[*number].operation {
+            Operation::Enter { slot, .. } | Operation::Remove { slot, .. } if slot.0 == ROOT => 4,
+            Operation::Write { .. } if disk.operations[*number].text.contains("sm.db") => 4,
+            _ => 1,
+        },
     }
 }
