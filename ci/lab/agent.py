@@ -232,6 +232,13 @@ def connect(path):
         link = socket.socket(socket.AF_UNIX)
         try:
             link.connect(path)
+        except FileNotFoundError:
+            # The machine is about to be there, or its directory is gone, too.
+            if not os.path.isdir(os.path.dirname(path)):
+                raise Gone from None
+            link.close()
+            time.sleep(0.05)
+            continue
         except OSError:
             raise Gone from None
         link.settimeout(1)
