@@ -113,16 +113,3 @@ fn describe(attributes: &Attributes, kind: &Kind, path: &Path) -> Result<()> {
     }
     Ok(())
 }
-
-/// Removes all that is in a directory, but not the directory.
-pub fn empty(directory: &Path) -> Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}

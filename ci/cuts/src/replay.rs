@@ -13,9 +13,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::calls;
 use crate::check::{Duty, Knowledge, check};
-use crate::disk::{Disk, Event};
+use crate::disk::{Disk, Event, Operation};
 use crate::drive::Mark;
-use crate::materialise::{empty, fingerprint, materialise};
+use crate::materialise::{fingerprint, materialise};
 use crate::packages::Packages;
 use crate::states::{Chooser, Cut, LOSSES, Loss};
 
@@ -61,24 +61,30 @@ pub fn replay(
     thread::scope(|scope| -> Result<()> {
         let threads = thread::available_parallelism()?.get();
         let workers: Vec<_> = (0..threads)
-            .map(|number| {
-                let root = scratch.path().join(number.to_string());
+            .map(|_| {
+                let scratch = scratch.path();
                 let (disk, cuts, marks, knowledge) = (&disk, &cuts, &marks, &knowledge);
                 let (next, failures) = (&next, &failures);
                 scope.spawn(move || -> Result<()> {
-                    fs::create_dir(&root)?;
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
                         .build()?;
-                    while let Some(cut) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(cut) = cuts.get(number) else { break };
                         let state = disk.state(cut.carried_out.iter().copied(), cut.torn);
+                        let root = scratch.join(number.to_string());
+                        fs::create_dir(&root)?;
                         materialise(disk, &state, &root)?;
                         let outcome = runtime.block_on(check(knowledge, &root, &duty(marks, cut)));
-                        if let Err(error) = outcome {
-                            let mut failures = failures.lock().expect("nobody panics with it");
-                            failures.push((cut, error));
+                        match outcome {
+                            Ok(()) => fs::remove_dir_all(&root)?,
+                            // The store was not stopped, and may not be done with it.
+                            Err(error) => failures
+                                .lock()
+                                .expect("nobody panics with it")
+                                .push((cut, error)),
                         }
-                        empty(&root)?;
                     }
                     Ok(())
                 })
@@ -123,7 +129,8 @@ fn duty<'a>(marks: &'a [(usize, Mark)], cut: &Cut) -> Duty<'a> {
 }
 
 /// So many states, no two of them the same. First what was asked for and what was
-/// synchronised, at each moment if there is room, then what is chosen at random.
+/// synchronised, at renames, or at each moment if there is room; then what is chosen
+/// at random.
 fn choose(disk: &Disk, states: usize, seed: u64) -> Vec<Cut> {
     let mut chooser = Chooser::new(disk, seed);
     let mut seen = HashSet::new();
@@ -140,8 +147,9 @@ fn choose(disk: &Disk, states: usize, seed: u64) -> Vec<Cut> {
         }
         is_new
     };
-    if states > 3 * disk.events.len() {
-        for event in 0..disk.events.len() {
+    let is_everywhere = states > 3 * disk.events.len();
+    for event in 0..disk.events.len() {
+        if is_everywhere || is_at_rename(disk, event) {
             for loss in [Loss::Nothing, Loss::All] {
                 let cut = chooser.cut(event, loss);
                 add(cut, &mut cuts);
@@ -156,6 +164,20 @@ fn choose(disk: &Disk, states: usize, seed: u64) -> Vec<Cut> {
         in_vain = if add(cut, &mut cuts) { 0 } else { in_vain + 1 };
     }
     cuts
+}
+
+/// Whether there is a rename just before or after.
+fn is_at_rename(disk: &Disk, event: usize) -> bool {
+    let end = disk.events.len().min(event + 3);
+    disk.events[event.saturating_sub(2)..end]
+        .iter()
+        .any(|event| match event {
+            Event::Operation(number) => {
+                let operation = &disk.operations[*number].operation;
+                matches!(operation, Operation::Rename { .. })
+            }
+            _ => false,
+        })
 }
 
 fn tell(disk: &Disk, marks: &[(usize, Mark)], cut: &Cut, error: &anyhow::Error) {
