@@ -13,16 +13,23 @@ readonly CROSS_PACKAGES=(
     rustc-web gcc-aarch64-linux-gnu libc6-dev-arm64-cross libstd-rust-web-dev:arm64
     qemu-user-static
 )
+# What ci/lab/emulated and ci/cuts need.
+readonly EMULATED_PACKAGES=(
+    qemu-system-x86 busybox-static kmod cpio e2fsprogs strace
+)
 
 usage() {
     cat <<USAGE
-Usage: ci/setup_env.sh [--cross]
+Usage: ci/setup_env.sh [--cross] [--emulated]
 
 Installs what is missing of: ${PACKAGES[*]}
 Takes no time when nothing is. Needs root, and Debian or a derivative.
 
   --cross   also what cross builds for aarch64 need, and an emulator to run them:
             ${CROSS_PACKAGES[*]}
+  --emulated
+            also what emulated test devices and power cuts need:
+            ${EMULATED_PACKAGES[*]}
 
 Debian's rustc comes to /usr/bin. A toolchain of rustup must come before it in
 PATH; cross builds name the compiler: RUSTC=/usr/bin/rustc.
@@ -39,6 +46,7 @@ main() {
     while (($#)); do
         case $1 in
             --cross) wanted+=("${CROSS_PACKAGES[@]}") ;;
+            --emulated) wanted+=("${EMULATED_PACKAGES[@]}") ;;
             -h | --help) usage; return ;;
             *) usage >&2; return 2 ;;
         esac

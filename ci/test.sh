@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.."
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly TARGET
-readonly STEPS=(setup format scripts clippy tests docs deny release cross fuzz lab devices demo)
+readonly STEPS=(setup format scripts clippy tests docs deny release cross fuzz lab emulated cuts devices demo)
 readonly CROSS_TARGET=aarch64-unknown-linux-gnu
 readonly CROSS_RUSTC=/usr/bin/rustc
 export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
@@ -27,6 +27,8 @@ Runs all checks, or these alone, in this order: ${STEPS[*]}
   cross     build for aarch64, started in an emulator
   fuzz      each fuzz target for a short time
   lab       the test device itself
+  emulated  the emulated test device itself
+  cuts      power cuts: replayed ones, and some of an emulated device
   devices   device tests
   demo      ci/demo.sh
 
@@ -42,7 +44,7 @@ die() { say "$*" >&2; exit 1; }
 note() { say "$*"; echo "$*" >>"$NOTES"; }
 
 step_setup() {
-    ci/setup_env.sh --cross
+    ci/setup_env.sh --cross --emulated
     cargo --version
     rustc --version
 }
@@ -126,6 +128,14 @@ step_fuzz() {
 
 step_lab() { ci/lab/selftest.sh; }
 
+step_emulated() { ci/lab/selftest-emulated.sh; }
+
+step_cuts() {
+    cargo fmt --manifest-path ci/cuts/Cargo.toml --check
+    cargo test --quiet --locked --manifest-path ci/cuts/Cargo.toml --target-dir "$TARGET"
+    ci/cuts/run.sh
+}
+
 step_devices() {
     local file
     local -a targets=()
@@ -145,6 +155,7 @@ step_demo() { ci/demo.sh; }
 # What a step that was killed may have left.
 cleanup() {
     AOS_LAB_RUN=$lab ci/lab/device down --all --kill
+    AOS_LAB_RUN=$lab ci/lab/emulated down --all --kill
     rm -rf --one-file-system "$lab"
 }
 

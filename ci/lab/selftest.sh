@@ -169,7 +169,7 @@ DEVICE
 install_sm_works() {
     local repo=$AOS_LAB_RUN/.repo file
     mkdir -p "$repo"/{ci/lab,bin,misc/systemd,misc/config}
-    cp "$DEVICE" "$repo/ci/lab/"
+    cp "$DEVICE" "$HERE/processes.sh" "$repo/ci/lab/"
     for file in aos_servicemanager aosctl; do
         install --mode=755 /dev/stdin "$repo/bin/$file" <<<$'#!/bin/sh\nif [ $# -gt 0 ]; then exec sleep infinity; fi\necho '"$file"
     done
