@@ -64,6 +64,15 @@ impl Device {
         device
     }
 
+    /// Changes a key of the service manager's configuration.
+    pub(crate) fn configure(&self, key: &str, value: impl Into<serde_json::Value>) {
+        let path = self.path(UNIT_DIR).join("aos_servicemanager.cfg");
+        let text = fs::read(&path).expect("it was made");
+        let mut config: serde_json::Value = serde_json::from_slice(&text).expect("it is JSON");
+        config[key] = value.into();
+        fs::write(&path, config.to_string()).expect("the root is ours");
+    }
+
     /// A command in the device, to be run as the caller likes.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         let mut command = lab(&["exec", &self.name]);

@@ -3,6 +3,7 @@
 //!
 //! - [`lab`]: the device, commands in it, files on it
 //! - [`manager`]: the service manager's unit, and the instances that run
+//! - [`server`]: a server of packages
 //! - [`unit`]: CM and IAM
 //! - [`state`]: the desired state, as a value
 //! - [`service`]: packages made for a test
@@ -12,6 +13,7 @@
 
 pub(crate) mod lab;
 pub(crate) mod manager;
+pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod state;
 pub(crate) mod unit;

@@ -138,6 +138,11 @@ impl PackedService {
         }
     }
 
+    /// Name of the package in the unit's directory.
+    pub(crate) fn file(&self) -> &str {
+        self.entry["package"].as_str().expect("each has a package")
+    }
+
     /// The same, with one value of the entry told otherwise.
     pub(crate) fn told(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.entry[key] = value.into();
