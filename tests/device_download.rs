@@ -160,7 +160,7 @@ fn requests_are_answered_within_a_second_while_much_is_installed() {
     // 500 MB that cost no time to be made: zeros, not compressed.
     let service = Service::sleeper("app")
         .big_file("zeros", 500 << 20)
-        .option("--compression=none")
+        .option("--compress=none")
         .pack(&device);
     let service = over_http(&service, "plain");
     unit.wait_registered();

@@ -57,7 +57,7 @@ fn every_compression_is_unpacked() {
     let state = kinds.iter().zip(10..).fold(State::new(), |state, (kind, host)| {
         let service = Service::probe(kind)
             .file("page", *kind)
-            .option(format!("--compression={kind}"))
+            .option(format!("--compress={kind}"))
             .pack(&device);
         state.with(&service, host)
     });
