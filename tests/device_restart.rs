@@ -281,7 +281,9 @@ fn damaged_database_is_set_aside_and_the_unit_comes_back_empty() {
     unit.wait_registered();
     assert_eq!(unit.wait_status(PATIENCE), []);
 
-    let evidence = device.sh(&format!("ls {WORKING_DIR} | grep 'servicemanager.db.'"));
+    let evidence = device.sh(&format!(
+        "ls {WORKING_DIR} | grep 'servicemanager.db.damaged'"
+    ));
     assert_ne!(evidence, "");
     unit.run_well(&state);
     assert_eq!(device.processes().len(), 2);

@@ -98,8 +98,8 @@ fn nowhere(config: &Config) -> ContentSettings {
     }
 }
 
-fn database_files(config: &Config) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
+fn database_files(config: &Config) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", ".reserve"].map(|suffix| {
         config
             .working_dir
             .join(format!("{}{suffix}", super::DATABASE))

@@ -85,13 +85,29 @@ impl Store {
         self.database.call(|connection| load(connection)).await
     }
 
-    /// Remembers what an instance is started with.
+    /// Remembers what an instance is started with, also if its list could not be
+    /// stored yet.
     pub(super) async fn started(&self, id: InstanceId, held: Held) -> Result<(), StorageError> {
         self.database
             .call(move |connection| {
-                connection
-                    .prepare_cached("UPDATE instances SET held = ?2 WHERE instance_id = ?1")?
-                    .execute(params![id.to_string(), json("instances.held", &held)?])?;
+                let ident = &held.info.ident;
+                let transaction = connection.transaction()?;
+                outdate(&transaction, id, ident)?;
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO instances
+                             (instance_id, service_id, subject_id, instance, held)
+                         VALUES (?1, ?2, ?3, ?4, ?5)
+                         ON CONFLICT (instance_id) DO UPDATE SET held = excluded.held",
+                    )?
+                    .execute(params![
+                        id.to_string(),
+                        ident.service_id.as_str(),
+                        ident.subject_id.as_str(),
+                        ident.index,
+                        json("instances.held", &held)?,
+                    ])?;
+                transaction.commit()?;
                 Ok(())
             })
             .await
@@ -130,11 +146,6 @@ fn save(
     )?;
     transaction.execute("UPDATE instances SET position = NULL, info = NULL", [])?;
     {
-        // The same ident under an older id: that one is on its way out.
-        let mut outdate = transaction.prepare(
-            "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
-                 AND instance_id <> ?1",
-        )?;
         let mut insert = transaction.prepare(
             "INSERT INTO instances
                  (instance_id, service_id, subject_id, instance, position, info)
@@ -147,12 +158,7 @@ fn save(
             .iter()
             .filter_map(|info| Some((ids.get(&info.ident)?, info)));
         for (position, (id, info)) in known.enumerate() {
-            outdate.execute(params![
-                id.to_string(),
-                info.ident.service_id.as_str(),
-                info.ident.subject_id.as_str(),
-                info.ident.index,
-            ])?;
+            outdate(&transaction, *id, &info.ident)?;
             insert.execute(params![
                 id.to_string(),
                 info.ident.service_id.as_str(),
@@ -165,6 +171,18 @@ fn save(
     }
     transaction.commit()?;
 
+    Ok(())
+}
+
+/// The same ident under an older id is on its way out.
+fn outdate(connection: &Connection, id: InstanceId, ident: &InstanceIdent) -> rusqlite::Result<()> {
+    let (service, subject) = (ident.service_id.as_str(), ident.subject_id.as_str());
+    connection
+        .prepare_cached(
+            "DELETE FROM instances WHERE service_id = ?2 AND subject_id = ?3 AND instance = ?4
+                 AND instance_id <> ?1",
+        )?
+        .execute(params![id.to_string(), service, subject, ident.index])?;
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::event::{Action, Event};
@@ -18,6 +20,9 @@ use crate::storage::{Database, StorageError};
 /// Commands that may wait. Only desired states and questions whether the loop
 /// turns come this way, and neither is waited for.
 const COMMANDS: usize = 16;
+
+/// After how long a list that could not be stored is stored again.
+const STORE_AGAIN: Duration = Duration::from_secs(10);
 
 /// The launcher cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,8 @@ impl Launcher {
 enum Input {
     Command(Command),
     Event(Event),
+    /// The list is not stored yet.
+    StoreAgain,
     /// Nobody wants anything any more.
     Closed,
     /// Nobody tells any more what systemd says.
@@ -86,6 +93,16 @@ pub struct LauncherTask<H> {
     commands: mpsc::Receiver<Command>,
     units: mpsc::Receiver<UnitChange>,
     status: watch::Sender<RunStatus>,
+    /// The list that is worked on, if the database could not take it.
+    unstored: Option<Unstored>,
+}
+
+/// A list, and when it is stored again.
+#[derive(Clone, Debug)]
+struct Unstored {
+    list: DesiredState,
+    ids: BTreeMap<InstanceIdent, InstanceId>,
+    due: Instant,
 }
 
 impl<H: Host> LauncherTask<H> {
@@ -135,6 +152,7 @@ impl<H: Host> LauncherTask<H> {
                 commands,
                 units,
                 status,
+                unstored: None,
             },
         ))
     }
@@ -142,6 +160,7 @@ impl<H: Host> LauncherTask<H> {
     /// Runs until the last handle is gone.
     pub async fn run(mut self) {
         loop {
+            let due = self.unstored.as_ref().map(|unstored| unstored.due);
             let input = tokio::select! {
                 // systemd's word first: what has ended must not be taken for running.
                 biased;
@@ -150,12 +169,18 @@ impl<H: Host> LauncherTask<H> {
                 }
                 event = self.executor.next() => Input::Event(event),
                 command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
+                () = until(due) => Input::StoreAgain,
             };
             match input {
                 Input::Closed => return,
                 Input::Blind => {
                     error!("what becomes of the units is no longer told; starting anew");
                     return;
+                }
+                Input::StoreAgain => {
+                    if let Some(Unstored { list, ids, .. }) = self.unstored.clone() {
+                        self.store(list, ids).await;
+                    }
                 }
                 Input::Command(Command::Alive(answer)) => drop(answer.send(())),
                 Input::Command(Command::Run(list)) => self.desired(list).await,
@@ -189,13 +214,27 @@ impl<H: Host> LauncherTask<H> {
             .collect();
         self.ids.extend(wanted.clone());
 
-        // Without the store the instances still run, now; they are not found again
-        // after a restart, and that is what the log says.
-        if let Err(error) = self.store.save(list.clone(), wanted).await {
-            error!(error = %Chain(&error), "cannot store the desired state");
-        }
+        self.store(list.clone(), wanted).await;
         let actions = self.state.desired(list, &self.ids);
         self.carry_out(actions);
+    }
+
+    /// Stores the list that is worked on. What the database cannot take, as on a
+    /// full disk, is worked on all the same, and stored as soon as it can: until
+    /// then a restart of SM comes back to the list before.
+    async fn store(&mut self, list: DesiredState, ids: BTreeMap<InstanceIdent, InstanceId>) {
+        let was_unstored = self.unstored.take().is_some();
+        match self.store.save(list.clone(), ids.clone()).await {
+            Ok(()) if was_unstored => info!("the desired state is stored now"),
+            Ok(()) => {}
+            Err(error) => {
+                if !was_unstored {
+                    error!(error = %Chain(&error), "the desired state is not stored for now");
+                }
+                let due = Instant::now() + STORE_AGAIN;
+                self.unstored = Some(Unstored { list, ids, due });
+            }
+        }
     }
 
     fn carry_out(&mut self, actions: Vec<Action>) {
@@ -214,6 +253,14 @@ impl<H: Host> LauncherTask<H> {
             }
             changed
         });
+    }
+}
+
+/// Waits for a moment; without one, for ever.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -86,7 +86,10 @@ impl WorkdirLock {
                 });
             }
         };
-        write_holder(&mut file).map_err(create(&path))?;
+        if let Err(error) = write_holder(&mut file) {
+            // A full disk is no reason not to start.
+            tracing::warn!(path = %path.display(), %error, "the lock does not say whose it is");
+        }
 
         Ok(Self { _file: file })
     }
@@ -94,9 +97,11 @@ impl WorkdirLock {
 
 /// For the message to the next who wants the lock.
 fn write_holder(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
+    let id = std::process::id().to_string();
+    // In place, where there is room for sure.
     file.rewind()?;
-    write!(file, "{}", std::process::id())
+    file.write_all(id.as_bytes())?;
+    file.set_len(id.len() as u64)
 }
 
 fn holder(file: File) -> String {

@@ -7,18 +7,21 @@
 //! away from all of it.
 //!
 //! Invariant: when a call returns `Ok`, its transaction is on disk
-//! (`synchronous=FULL`).
+//! (`synchronous=FULL`). A full disk is no reason for one to fail.
 
 mod aside;
 mod clock;
 mod inspect;
 mod lock;
 mod open;
+mod reserve;
 mod rows;
 mod schema;
 mod values;
 mod worker;
 
+#[cfg(test)]
+mod full_tests;
 #[cfg(test)]
 mod open_tests;
 

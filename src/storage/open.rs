@@ -9,10 +9,11 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use time::OffsetDateTime;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::aside::{set_aside, sync_directory};
 use super::inspect::{self, Origin};
+use super::reserve::{self, Reserve, is_full};
 use super::schema;
 use super::worker::Database;
 
@@ -79,6 +80,17 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
+impl OpenError {
+    /// Whether it is for lack of room.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => is_full(source),
+            Self::Create { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}
+
 /// An open database.
 #[derive(Debug)]
 pub struct Opened {
@@ -98,6 +110,11 @@ impl Database {
     /// When there is no usable database afterwards. A damaged file is none: it
     /// is set aside for a new one.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
+        let mut reserve = Reserve::of(path);
+        let mut prepare = |path: &Path| match prepare(path) {
+            Err(error) if error.is_full() && reserve.release() => prepare(path),
+            prepared => prepared,
+        };
         let mut aside = None;
         let connection = match prepare(path)? {
             Some(connection) => connection,
@@ -118,7 +135,7 @@ impl Database {
         };
 
         Ok(Opened {
-            database: Self::start(connection).map_err(OpenError::Thread)?,
+            database: Self::start(connection, Some(reserve)).map_err(OpenError::Thread)?,
             set_aside: aside,
         })
     }
@@ -135,7 +152,7 @@ impl Database {
         };
         let mut connection = Connection::open_in_memory().map_err(open)?;
         schema::bring_up(&mut connection).map_err(open)?;
-        Self::start(connection).map_err(OpenError::Thread)
+        Self::start(connection, None).map_err(OpenError::Thread)
     }
 }
 
@@ -213,6 +230,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     schema::bring_up(&mut connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    if let Err(error) = reserve::grow(&connection) {
+        warn!(path = %path.display(), %error, "the database may not be writable on a full disk");
+    }
 
     Ok(connection)
 }

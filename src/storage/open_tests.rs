@@ -312,7 +312,9 @@ async fn flipped_bits_lead_to_a_working_database() {
     let sound = fs::read(&fixture.path).unwrap();
     let mut set_aside = 0;
 
-    for position in (0..sound.len()).step_by(509) {
+    // What comes after that are free pages.
+    let used = sound.len().min(64 << 10);
+    for position in (0..used).step_by(509) {
         let fixture = Fixture::new();
         let mut flipped = sound.clone();
         flipped[position] ^= 1 << (position % 8);

@@ -78,10 +78,7 @@ mod tests {
 
         let refused = database.set_value("cursor", "b".repeat(1 << 20)).await;
 
-        assert!(
-            matches!(refused, Err(StorageError::Sqlite(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(StorageError::Full(_))), "{refused:?}");
         assert_eq!(database.value("cursor").await.unwrap().unwrap(), "a");
     }
 }

@@ -5,17 +5,23 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::reserve::{Reserve, is_full};
+
 /// Calls that may wait for the thread before a caller has to.
 const QUEUE: usize = 64;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+/// Tells whether it found no room.
+type Job = Box<dyn FnOnce(&mut Connection) -> bool + Send>;
 
 /// A database call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// SQLite refused.
     #[error("database call failed")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(#[source] rusqlite::Error),
+    /// SQLite found no room.
+    #[error("the disk is full: the database cannot be written")]
+    Full(#[source] rusqlite::Error),
     /// A stored value is not what was written.
     #[error("stored value of {what} cannot be read")]
     Value {
@@ -30,6 +36,24 @@ pub enum StorageError {
     Closed,
 }
 
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_full(&error) {
+            Self::Full(error)
+        } else {
+            Self::Sqlite(error)
+        }
+    }
+}
+
+impl StorageError {
+    /// Whether it is for lack of room: then it may do later.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+}
+
 /// Handle of the database. The thread ends, and closes the file, when the last
 /// handle is gone.
 #[derive(Clone, Debug)]
@@ -39,13 +63,24 @@ pub struct Database {
 
 impl Database {
     /// Starts the owner thread of `connection`.
-    pub(super) fn start(mut connection: Connection) -> std::io::Result<Self> {
+    ///
+    /// A call that finds no room fails, but not those that come after it: they
+    /// have the reserve.
+    pub(super) fn start(
+        mut connection: Connection,
+        mut reserve: Option<Reserve>,
+    ) -> std::io::Result<Self> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         thread::Builder::new()
             .name("database".into())
             .spawn(move || {
                 while let Some(job) = queue.blocking_recv() {
-                    job(&mut connection);
+                    let is_full = job(&mut connection);
+                    match &mut reserve {
+                        Some(reserve) if is_full => _ = reserve.release(),
+                        Some(reserve) => reserve.restore(),
+                        None => {}
+                    }
                 }
             })?;
 
@@ -65,8 +100,11 @@ impl Database {
     {
         let (answer, outcome) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
+            let outcome = work(connection);
+            let is_full = outcome.as_ref().is_err_and(StorageError::is_full);
             // The caller may have gone away; the work is done all the same.
-            drop(answer.send(work(connection)));
+            drop(answer.send(outcome));
+            is_full
         });
 
         self.jobs

@@ -1,6 +1,7 @@
 //! The launcher as a whole, over the fake machine and a real database.
 
 mod events;
+mod full;
 mod lists;
 mod random;
 

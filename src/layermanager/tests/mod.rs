@@ -1,4 +1,5 @@
 mod damaged;
+mod full;
 mod ground;
 mod hostile;
 mod images;

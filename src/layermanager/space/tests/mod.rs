@@ -230,6 +230,30 @@ async fn what_is_written_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_last_may_not_be_written_yet_and_is_promised_still() {
+    let small = Small::with_free(100 * KIB);
+    let mut room = small.space.reserve(Kind::Services, 80 * KIB).await.unwrap();
+    let take = move |bytes| {
+        tokio::task::spawn_blocking(move || {
+            room.take(bytes).unwrap();
+            room
+        })
+    };
+
+    let mut room = take(80 * KIB).await.unwrap();
+
+    assert!(small.space.reserve(Kind::Layers, 21 * KIB).await.is_err());
+    small.disk.write(80 * KIB);
+    let room = tokio::task::spawn_blocking(move || {
+        room.take_inodes(1).unwrap();
+        room.take(0).unwrap();
+        room
+    });
+    let _room = room.await.unwrap();
+    assert!(small.space.reserve(Kind::Layers, 20 * KIB).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_grows_as_it_is_used_and_evicts_for_that() {
     let small = Small::with_free(10 * KIB);
     let old = small.layer("old", 10, 50 * KIB).await;
