@@ -3,8 +3,10 @@
 #[expect(dead_code, reason = "each file of tests uses a part of it")]
 mod device;
 
+use aos_package::hex;
+use aos_package::hostile::{self as hostile_packages, Expected};
 use device::lab::{Device, UNIT_DIR, WORKING_DIR};
-use device::service::{Layer, PackedService, Service, beside_a_good_one};
+use device::service::{Layer, PackedLayer, PackedService, Service, beside_a_good_one};
 use device::state::{State, Status, address, assert_reasons, status_of};
 use device::unit::Unit;
 
@@ -291,4 +293,87 @@ fn service_that_comes_back_is_taken_from_the_cache() {
     unit.run_well(&State::new().with(&gone, 10));
 
     assert_eq!(device.processes().len(), 1);
+}
+
+/// Packages whose point is their size, and the time that it takes to make them.
+const LARGE: &[&str] = &["entries-a-million"];
+
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
+fn no_package_that_tries_to_do_harm_escapes_hangs_or_leaves_anything() {
+    let device = Device::up();
+    device.start_sm();
+    let mut unit = Unit::start(&device);
+    let good = Service::sleeper("good").pack(&device);
+    unit.run_well(&State::new().with(&good, 10));
+    let before = device.instance("good", 0);
+    let look = format!("stat -c '%n %u:%g %a %Y %s' {WATCHED}; ls -A /etc /root /");
+    let host = device.sh(&look);
+    let all = hostile_packages::all();
+    let tried: Vec<_> = all
+        .iter()
+        .filter(|package| !LARGE.contains(&package.name.as_str()))
+        .collect();
+    assert!(tried.len() >= 60, "{}", tried.len());
+    let directory = device.path(UNIT_DIR).join("harm");
+    std::fs::create_dir(&directory).expect("the root is ours");
+    let mut wrong = Vec::new();
+
+    for (number, package) in tried.iter().enumerate() {
+        let file = format!("{number}.tar");
+        let packed = package
+            .write(&directory.join(&file))
+            .expect("there is room");
+        let entry = |id: &str| {
+            serde_json::json!({
+                "id": id,
+                "version": 1,
+                "provider": "provider1",
+                "gid": 5002,
+                "url": format!("file://{UNIT_DIR}/harm/{file}"),
+                "size": packed.size,
+                "sha3_256": hex(&packed.sha3_256),
+                "sha3_512": hex(&packed.sha3_512),
+            })
+        };
+        let state = State::new().with(&good, 10);
+        let state = match &packed.layer_digest {
+            Some(digest) => {
+                let mut entry = entry("harm");
+                entry["digest"] = digest.to_string().into();
+                state.layer(&PackedLayer {
+                    digest: digest.to_string(),
+                    entry,
+                })
+            }
+            None => {
+                let id = format!("harm{number}");
+                let entry = entry(&id);
+                state.with(&PackedService { id, entry }, 11)
+            }
+        };
+        let statuses = unit.run(&state);
+        if !status_of(&statuses, "good").is_active() {
+            wrong.push(format!("{}: took the good one down", package.name));
+        }
+        if let (Expected::Refused(words), None) = (&package.expected, &packed.layer_digest) {
+            let status = status_of(&statuses, &format!("harm{number}"));
+            let reason = status.error.as_ref().map_or("", |error| error.0.as_str());
+            if !reason.contains(words) {
+                wrong.push(format!("{}: `{reason}`, not `{words}`", package.name));
+            }
+        }
+        std::fs::remove_file(directory.join(&file)).expect("the root is ours");
+    }
+
+    unit.run_well(&State::new().with(&good, 10));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(device.instance("good", 0), before);
+    assert_eq!(device.sh(&look), host);
+    assert_eq!(
+        device.sh(&format!(
+            "ls -d {WORKING_DIR}/*/.staging* 2>/dev/null || true"
+        )),
+        ""
+    );
 }

@@ -11,9 +11,11 @@ use device::service::{PackedService, Service, beside_a_good_one};
 use device::state::{State, Status, status_of};
 use device::unit::{Unit, is, millis};
 
-/// A service that cannot be compressed, so that its package has a size.
+/// A service that cannot be compressed, so that its package has a size, and is
+/// no other's.
 fn bulky(device: &Device, id: &str, megabytes: usize) -> PackedService {
-    let mut noise = fastrand::Rng::with_seed(megabytes as u64);
+    let seed = id.bytes().fold(0, |seed, byte| 31 * seed + u64::from(byte));
+    let mut noise = fastrand::Rng::with_seed(seed);
     let content: Vec<u8> = std::iter::repeat_with(|| noise.u8(..))
         .take(megabytes << 20)
         .collect();
@@ -54,7 +56,10 @@ fn packages_come_over_http_also_through_redirects_cuts_and_refusals() {
     let answered = server.answered();
     let of = |how: &str| -> Vec<&Answered> {
         let prefix = format!("/{how}/");
-        answered.iter().filter(|it| it.path.starts_with(&prefix)).collect()
+        answered
+            .iter()
+            .filter(|it| it.path.starts_with(&prefix))
+            .collect()
     };
     // What had come before the cut is not sent again.
     let [first, second] = of("cut")[..] else {
@@ -108,11 +113,13 @@ fn download_goes_on_after_a_crash_of_the_service_manager() {
     let service = over_http(&bulky(&device, "app", megabytes), "slow/2000");
     unit.send(&State::new().with(&service, 10));
     wait_until(PATIENCE, "a third of the package", || {
-        let size = device.sh(&format!(
-            "cat {WORKING_DIR}/download/* 2>/dev/null | wc -c"
-        ));
+        let size = device.sh(&format!("cat {WORKING_DIR}/download/* 2>/dev/null | wc -c"));
         let size: usize = size.parse().unwrap_or_default();
-        if size > (megabytes << 20) / 3 { Ok(()) } else { Err(size) }
+        if size > (megabytes << 20) / 3 {
+            Ok(())
+        } else {
+            Err(size)
+        }
     });
     let progress = device.sm_property("StatusText");
 
@@ -120,7 +127,10 @@ fn download_goes_on_after_a_crash_of_the_service_manager() {
 
     // The stored list is enough: CM sends nothing again.
     unit.wait_told("the service", Status::is_active);
-    assert!(progress.contains("app") && progress.contains("MB"), "{progress}");
+    assert!(
+        progress.contains("app") && progress.contains("MB"),
+        "{progress}"
+    );
     assert_no_spool(&device);
     let answered = server.answered();
     let again = answered.last().expect("it was asked");
@@ -179,19 +189,24 @@ fn requests_are_answered_within_a_second_while_much_is_installed() {
         answers.push(millis(&answer) - millis(&asked));
     };
 
-    assert!(Status::all_of(&settled).iter().all(Status::is_active), "{settled}");
+    assert!(
+        Status::all_of(&settled).iter().all(Status::is_active),
+        "{settled}"
+    );
     let slowest = answers.iter().copied().fold(0.0, f64::max);
-    assert!(slowest < 1000.0, "{slowest} ms of {} answers", answers.len());
+    assert!(
+        slowest < 1000.0,
+        "{slowest} ms of {} answers",
+        answers.len()
+    );
     assert!(
         answers.len() > 10,
         "only {} answers in {} ms: the install was too quick to tell",
         answers.len(),
         millis(&settled) - millis(&sent)
     );
-    let peak = device.sh(
-        "sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\) kB/\\1/p' \
-         /proc/$(systemctl show --value --property=MainPID aos-servicemanager)/status",
-    );
+    let peak = device.sh("sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\) kB/\\1/p' \
+         /proc/$(systemctl show --value --property=MainPID aos-servicemanager)/status");
     let peak: u64 = peak.parse().expect("the kernel tells");
     assert!(peak < 64 << 10, "{peak} KiB at the peak");
 }
@@ -208,7 +223,11 @@ fn newer_list_does_not_wait_for_a_download_that_does_not_come() {
     unit.send(&State::new().with(&lost, 20));
     wait_until(PATIENCE, "a first attempt", || {
         let log = device.sm_log();
-        if log.contains("again") { Ok(()) } else { Err(log) }
+        if log.contains("again") {
+            Ok(())
+        } else {
+            Err(log)
+        }
     });
 
     unit.send(&State::new().with(&good, 10));

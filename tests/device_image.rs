@@ -19,9 +19,12 @@ fn images_of_registries_run_as_they_are() {
     device.start_sm();
     let mut unit = Unit::start(&device);
     let names = ["oci", "docker", "modern"];
-    let state = names.iter().zip(10..).fold(State::new(), |state, (name, host)| {
-        state.with(&PackedService::new(name, 1, &format!("{name}.tar")), host)
-    });
+    let state = names
+        .iter()
+        .zip(10..)
+        .fold(State::new(), |state, (name, host)| {
+            state.with(&PackedService::new(name, 1, &format!("{name}.tar")), host)
+        });
 
     unit.run_well(&state);
 
@@ -54,13 +57,16 @@ fn every_compression_is_unpacked() {
     device.start_sm();
     let mut unit = Unit::start(&device);
     let kinds = ["none", "gzip", "zstd"];
-    let state = kinds.iter().zip(10..).fold(State::new(), |state, (kind, host)| {
-        let service = Service::probe(kind)
-            .file("page", *kind)
-            .option(format!("--compress={kind}"))
-            .pack(&device);
-        state.with(&service, host)
-    });
+    let state = kinds
+        .iter()
+        .zip(10..)
+        .fold(State::new(), |state, (kind, host)| {
+            let service = Service::probe(kind)
+                .file("page", *kind)
+                .option(format!("--compress={kind}"))
+                .pack(&device);
+            state.with(&service, host)
+        });
 
     unit.run_well(&state);
 

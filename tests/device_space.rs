@@ -34,7 +34,10 @@ fn installed(device: &Device) -> Vec<u64> {
         "du -s --block-size=1M {WORKING_DIR}/services/*/ {WORKING_DIR}/layers/*/*/ 2>/dev/null \
          | cut -f1 | sort -n || true"
     ));
-    listed.lines().map(|line| line.parse().expect("a number")).collect()
+    listed
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect()
 }
 
 #[test]
@@ -56,7 +59,10 @@ fn cached_content_makes_room_the_oldest_first() {
     unit.run_well(&State::new().with(&sized(&device, "new", 45), 10));
 
     let left = installed(&device);
-    assert!(!left.contains(&21) && left.contains(&22) && left.contains(&23), "{left:?}");
+    assert!(
+        !left.contains(&21) && left.contains(&22) && left.contains(&23),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -91,7 +97,9 @@ fn what_is_in_use_stays_and_what_is_missing_is_told() {
     assert_eq!(device.instance("used", 0), before);
     // Nothing went, for it would not have helped; nothing half-done stays.
     assert_eq!(installed(&device), content);
-    let hidden = device.sh(&format!("ls -d {WORKING_DIR}/services/.staging* 2>/dev/null || true"));
+    let hidden = device.sh(&format!(
+        "ls -d {WORKING_DIR}/services/.staging* 2>/dev/null || true"
+    ));
     assert_eq!(hidden, "");
 }
 
@@ -149,7 +157,9 @@ fn assert_survives_full(device: &Device, fill: &str, empty: &str) {
     assert!(status_of(&statuses, "app").is_active(), "{statuses:#?}");
     let reason = status_of(&statuses, "other").reason().to_lowercase();
     assert!(
-        ["space", "full", "inodes"].iter().any(|word| reason.contains(word)),
+        ["space", "full", "inodes"]
+            .iter()
+            .any(|word| reason.contains(word)),
         "{reason}"
     );
     assert_eq!(device.instance("app", 0), before);
@@ -192,7 +202,14 @@ fn disk_without_inodes_stops_nothing_and_is_named() {
     let device = small_device("size=60m,nr_inodes=200");
     assert_survives_full(
         &device,
-        &format!("mkdir {WORKING_DIR}/filler; i=0; while : >{WORKING_DIR}/filler/$i; do i=$((i+1)); done 2>/dev/null || true"),
+        &format!(
+            "mkdir {WORKING_DIR}/filler
+             python3 -c 'import itertools, sys
+             try:
+                 for n in itertools.count(): open(sys.argv[1] + str(n), \"w\").close()
+             except OSError: pass' {WORKING_DIR}/filler/"
+        )
+        .replace("             ", ""),
         &format!("rm -r {WORKING_DIR}/filler"),
     );
 }
@@ -205,7 +222,9 @@ fn list_that_cannot_be_stored_is_worked_on_all_the_same() {
     let mut unit = Unit::start(&device);
     let app = Service::sleeper("app").pack(&device);
     unit.run_well(&State::new().with(&app, 10).instance("app", 1, 11));
-    device.sh(&format!("dd if=/dev/zero of={WORKING_DIR}/filler bs=4k 2>/dev/null || true"));
+    device.sh(&format!(
+        "dd if=/dev/zero of={WORKING_DIR}/filler bs=4k 2>/dev/null || true"
+    ));
 
     let statuses = unit.run(&State::new().with(&app, 10));
 

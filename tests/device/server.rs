@@ -33,7 +33,10 @@ impl<'a> Server<'a> {
             "touch {LOG}; systemd-run --quiet --unit=packages python3 {PROGRAM} {UNIT_DIR} {LOG}"
         ));
         wait_until(PATIENCE, "the server of packages", || {
-            device.try_sh("python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'")
+            device
+                .try_sh(
+                    "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'",
+                )
                 .status
                 .success()
                 .then_some(())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use aos_servicemanager::layermanager::{Content, ContentSettings};
+use aos_servicemanager::layermanager::{Content, ContentSettings, Users};
 use aos_servicemanager::model::{LayerInfo, ServiceInfo, ServiceKey};
 use aos_servicemanager::storage::Database;
 use rusqlite::Connection;
@@ -39,9 +39,14 @@ impl Layout {
         ContentSettings {
             services_dir: self.services(),
             layers_dir: self.layers(),
+            services_part_limit: 0,
+            layers_part_limit: 0,
+            download_dir: self.root.join("download"),
+            ca_cert: None,
             extract_dir: self.extract(),
             service_ttl: ttl,
             layer_ttl: ttl,
+            users: Users::none(),
         }
     }
 }
@@ -61,7 +66,7 @@ impl Store {
         let layout = Layout {
             root: root.to_owned(),
         };
-        let opened = Database::open(&layout.database()).context("the database does not open")?;
+        let opened = Database::open(&layout.database(), &[]).context("the database does not open")?;
         ensure!(
             opened.set_aside.is_none(),
             "the database was taken for damaged"
