@@ -68,7 +68,8 @@ def problems(expected):
             yield f"{directory}/{name} is left"
     for name in os.listdir(WORKING_DIR):
         # A database that was taken for damaged.
-        if name.startswith("servicemanager.db.") and not name.endswith("-lock"):
+        kept = name.endswith(("-lock", ".reserve"))
+        if name.startswith("servicemanager.db.") and not kept:
             yield f"{name} is there"
 
 
