@@ -123,7 +123,7 @@ step_cross() {
 
 step_fuzz() {
     [[ -x ci/fuzz/run.sh ]] || die "ci/fuzz/run.sh is missing"
-    FUZZ_TARGET_DIR=$TARGET/fuzz ci/fuzz/run.sh
+    FUZZ_TARGET_DIR=$TARGET/fuzz ci/fuzz/run.sh 20
 }
 
 step_lab() { ci/lab/selftest.sh; }

@@ -66,7 +66,8 @@ impl Store {
         let layout = Layout {
             root: root.to_owned(),
         };
-        let opened = Database::open(&layout.database(), &[]).context("the database does not open")?;
+        let opened =
+            Database::open(&layout.database(), &[]).context("the database does not open")?;
         ensure!(
             opened.set_aside.is_none(),
             "the database was taken for damaged"
