@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use aos_package::archive::{Attributes, EntryPath, Timestamp};
+use aos_package::archive::{Attributes, EntryPath, MisfitError, Timestamp};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, mkdirat, mknodat, utimensat};
@@ -165,7 +165,7 @@ impl<'a> Tree<'a> {
         path: &EntryPath,
         target: &EntryPath,
     ) -> Result<(), UnpackError> {
-        let refused = || UnpackError::LinkTarget {
+        let refused = || MisfitError::LinkTarget {
             path: path.as_path().to_owned(),
             target: target.as_path().to_owned(),
         };
@@ -173,7 +173,7 @@ impl<'a> Tree<'a> {
         let directory = self.root.open_existing(&directory).map_err(|_| refused())?;
         let target = stat(&directory, target_name).map_err(|_| refused())?;
         if kind(&target) != SFlag::S_IFREG {
-            return Err(refused());
+            return Err(refused().into());
         }
 
         self.create(path, |parent, name| {
@@ -251,7 +251,7 @@ impl<'a> Tree<'a> {
                 .ok()
                 // The kernel takes the largest one for "leave it as it is".
                 .filter(|id| *id != u32::MAX)
-                .ok_or_else(|| UnpackError::Owner {
+                .ok_or_else(|| MisfitError::Owner {
                     path: path.as_path().to_owned(),
                 })
         };
@@ -318,9 +318,10 @@ impl<'a> Tree<'a> {
             let existing = stat(&parent, name).map_err(|errno| failed(path, errno))?;
             hides = kind(&existing) == SFlag::S_IFCHR;
             if !hides && obstacle == Obstacle::Refuse {
-                return Err(UnpackError::NotDirectory {
+                return Err(MisfitError::NotDirectory {
                     path: path.as_path().to_owned(),
-                });
+                }
+                .into());
             }
             self.remove(path, &parent, name)?;
             made = mkdirat(&parent, name, PRIVATE);

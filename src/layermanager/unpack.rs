@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use aos_package::archive::{Archive, ArchiveError, EntryPath, LeftOut, Limits, Step};
+use aos_package::archive::{Archive, ArchiveError, EntryPath, LeftOut, Limits, MisfitError, Step};
 use aos_package::{Digest, Short};
 
 use super::allowance::Allowance;
@@ -25,33 +25,9 @@ pub enum UnpackError {
     /// The package cannot be read.
     #[error("cannot read the package")]
     Read(#[source] io::Error),
-    /// A name goes through something that is not a directory.
-    #[error(
-        "entry below {:?}, which is not a directory but maybe a link",
-        Short(path)
-    )]
-    NotDirectory {
-        /// What is in the way.
-        path: PathBuf,
-    },
-    /// A hard link does not lead to a file of the same archive.
-    #[error(
-        "entry {:?} is a hard link to {:?}, which is not a file of this archive",
-        Short(path),
-        Short(target)
-    )]
-    LinkTarget {
-        /// The link.
-        path: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-    },
-    /// No system can have such an owner.
-    #[error("entry {:?} has an owner that cannot exist", Short(path))]
-    Owner {
-        /// The entry.
-        path: PathBuf,
-    },
+    /// An entry does not fit what is there.
+    #[error(transparent)]
+    Misfit(#[from] MisfitError),
     /// The filesystem refused.
     #[error("cannot write {:?}", Short(path))]
     Write {

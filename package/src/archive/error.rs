@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use super::PathError;
 use crate::Short;
@@ -92,6 +93,38 @@ impl From<CutOff> for io::Error {
     fn from(cut: CutOff) -> Self {
         Self::new(io::ErrorKind::UnexpectedEof, cut)
     }
+}
+
+/// An entry does not fit what the archive has made so far.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MisfitError {
+    /// A name goes through something that is not a directory.
+    #[error(
+        "entry below {:?}, which is not a directory but maybe a link",
+        Short(path)
+    )]
+    NotDirectory {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// A hard link does not lead to a file of the same archive.
+    #[error(
+        "entry {:?} is a hard link to {:?}, which is not a file of this archive",
+        Short(path),
+        Short(target)
+    )]
+    LinkTarget {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// No system can have such an owner.
+    #[error("entry {:?} has an owner that cannot exist", Short(path))]
+    Owner {
+        /// The entry.
+        path: PathBuf,
+    },
 }
 
 /// What an archive can have too much of.

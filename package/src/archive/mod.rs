@@ -18,7 +18,7 @@ mod rehearsal;
 mod step;
 
 pub use decode::{Compression, Decoded, decode};
-pub use error::{ArchiveError, Limit, Name};
+pub use error::{ArchiveError, Limit, MisfitError, Name};
 pub(crate) use header::begins_like_archive;
 pub use path::{EntryPath, PathError};
 pub use reader::{Archive, Entry, Kind, Timestamp};

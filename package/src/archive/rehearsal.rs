@@ -5,42 +5,18 @@ use std::path::PathBuf;
 
 use crate::Short;
 
-use super::{Attributes, EntryPath, Step};
+use super::{Attributes, EntryPath, MisfitError, Step};
 
-/// Steps that fit no directory, in the words of whoever unpacks.
+/// A step cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RehearsalError {
-    /// A name goes through something that is not a directory.
-    #[error(
-        "entry below {:?}, which is not a directory but maybe a link",
-        Short(path)
-    )]
-    NotDirectory {
-        /// What is in the way.
-        path: PathBuf,
-    },
-    /// A hard link does not lead to a file of the same archive.
-    #[error(
-        "entry {:?} is a hard link to {:?}, which is not a file of this archive",
-        Short(path),
-        Short(target)
-    )]
-    LinkTarget {
-        /// The link.
-        path: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-    },
+    /// It does not fit what is there.
+    #[error(transparent)]
+    Misfit(#[from] MisfitError),
     /// A hard link takes the place of a directory with its own target.
     #[error("cannot write {:?}", Short(path))]
     TargetRemoved {
         /// The link.
-        path: PathBuf,
-    },
-    /// No system can have such an owner.
-    #[error("entry {:?} has an owner that cannot exist", Short(path))]
-    Owner {
-        /// The entry.
         path: PathBuf,
     },
 }
@@ -120,10 +96,11 @@ impl Rehearsal {
 
     fn hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<(), RehearsalError> {
         let Some(file @ Node::File(_)) = self.nodes.get(target).copied() else {
-            return Err(RehearsalError::LinkTarget {
+            return Err(MisfitError::LinkTarget {
                 path: path.as_path().to_owned(),
                 target: target.as_path().to_owned(),
-            });
+            }
+            .into());
         };
         if self.nodes.get(path) == Some(&file) {
             return Ok(());
@@ -158,9 +135,10 @@ impl Rehearsal {
             Some(Node::Whiteout) | None => {}
             Some(Node::File(_) | Node::Symlink) if obstacle == Obstacle::Remove => {}
             Some(Node::File(_) | Node::Symlink) => {
-                return Err(RehearsalError::NotDirectory {
+                return Err(MisfitError::NotDirectory {
                     path: path.as_path().to_owned(),
-                });
+                }
+                .into());
             }
         }
         self.put(path, Node::Directory)
@@ -189,9 +167,10 @@ impl Rehearsal {
         if self.owners == Owners::Given || exist {
             return Ok(());
         }
-        Err(RehearsalError::Owner {
+        Err(MisfitError::Owner {
             path: path.as_path().to_owned(),
-        })
+        }
+        .into())
     }
 }
 
