@@ -15,6 +15,8 @@ import tempfile
 import time
 from statistics import median
 
+from table import print_table, verdict
+
 MIB = 1 << 20
 # Name, files, bytes of each, how many packages of that.
 CASES = [
@@ -161,20 +163,6 @@ def row(name, figures):
     again = middle(figures["again"], "wall") * 1000
     return [name, value("install", "wall"), value("floor", "wall"), f"{ratio:.2f}",
             value("install", "cpu"), value("floor", "cpu"), f"{memory:.1f}", f"{again:.1f}"], ratio, memory
-
-
-def print_table(rows):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for number, cells in enumerate(rows):
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |")
-        if number == 0:
-            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
-
-
-def verdict(what, value, limit):
-    is_met = value <= limit
-    print(f"{'met   ' if is_met else 'MISSED'}  {what}: {value:.2f}, at most {limit:.2f}")
-    return is_met
 
 
 def main():

@@ -41,4 +41,4 @@ binary=$(realpath "${CARGO_TARGET_DIR:-target}")/release/examples/bench-install
 
 work=$(mktemp -d "$directory/aos-bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-python3 "$here/measure.py" --binary "$binary" --directory "$work" "${arguments[@]}"
+PYTHONPATH=$here/.. python3 "$here/measure.py" --binary "$binary" --directory "$work" "${arguments[@]}"

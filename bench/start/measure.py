@@ -9,6 +9,8 @@ import time
 from datetime import datetime
 from statistics import median
 
+from table import print_table, verdict
+
 COUNTS = (1, 8, 32)
 STORAGES = "/var/aos/storages"
 START_INTERVAL = 1.0
@@ -166,20 +168,6 @@ def row(count, all_figures):
 
 def middle(all_figures, name):
     return median(figures[name] for figures in all_figures)
-
-
-def print_table(rows):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for number, cells in enumerate(rows):
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |")
-        if number == 0:
-            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
-
-
-def verdict(what, value, limit):
-    is_met = value <= limit
-    print(f"{'met   ' if is_met else 'MISSED'}  {what}: {value:.2f}, at most {limit:.2f}")
-    return is_met
 
 
 def main():

@@ -63,7 +63,7 @@ ci/lab/device exec "$DEVICE" sh -euc "
     systemctl daemon-reload"
 "$bin/aosctl" pack service bench/start/rootfs --output "$root$UNIT/bench.tar" \
     --entrypoint /bin/sh --cmd /service.sh >/dev/null
-cp bench/start/measure.py "$root/var/aos/"
+cp bench/table.py bench/start/measure.py "$root/var/aos/"
 
 status=0
 ci/lab/device exec "$DEVICE" python3 /var/aos/measure.py --unit "$UNIT" "${arguments[@]}" || status=$?
