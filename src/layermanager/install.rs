@@ -15,12 +15,11 @@ use super::installed::root_name;
 use super::intake::{Intake, allowance, make_directory, writing};
 use super::layers::{Layers, Stopped, Wanted};
 use super::package::Expected;
-use super::source::shown_url;
 use super::space::{NoSpace, Room};
 use super::staging::Staging;
 use super::tree::Ownership;
 use super::unpack::Unpacked;
-use crate::model::{LayerInfo, ServiceInfo};
+use crate::model::ServiceInfo;
 
 const ROOT_NAME: &str = "the root filesystem";
 const LAYER_NAME: &str = "the layer's filesystem";
@@ -68,6 +67,7 @@ pub(super) fn unique(name: &str) -> String {
 
 /// Where a package comes in, and what it may take.
 pub(super) struct Source<'a> {
+    pub(super) expected: Expected<'a>,
     pub(super) package: Fetched,
     /// Or why there is none; then it is only found out how much is missing.
     pub(super) room: Result<Box<dyn Room>, NoSpace>,
@@ -80,23 +80,13 @@ pub(super) fn stage_service(
     directory: &Path,
     source: Source<'_>,
 ) -> Result<StagedService, InstallError> {
-    let url = shown_url(&info.url);
-    let mut intake = Intake::new(
-        Expected {
-            url: &url,
-            size: info.size,
-            sha3_256: &info.sha256,
-            sha3_512: &info.sha512,
-        },
-        directory,
-        source.stopped,
-    )?;
+    let mut intake = Intake::new(source.expected, directory, source.stopped)?;
     let staging = intake.staging().path().to_owned();
     let mut layers = Layers::new(
         &staging,
         Wanted::Service,
         Ownership::Group(info.gid),
-        allowance(source.room, info.size),
+        allowance(source.room, source.expected.id.size),
         source.stopped,
     );
     let (contents, file) = intake.receive(source.package, &mut layers)?;
@@ -146,28 +136,17 @@ pub(super) fn stage_service(
 
 /// Checks and unpacks a layer.
 pub(super) fn stage_layer(
-    info: &LayerInfo,
     digest: &Digest,
     directory: &Path,
     source: Source<'_>,
 ) -> Result<StagedLayer, InstallError> {
-    let url = shown_url(&info.url);
-    let mut intake = Intake::new(
-        Expected {
-            url: &url,
-            size: info.size,
-            sha3_256: &info.sha256,
-            sha3_512: &info.sha512,
-        },
-        directory,
-        source.stopped,
-    )?;
+    let mut intake = Intake::new(source.expected, directory, source.stopped)?;
     let staging = intake.staging().path().to_owned();
     let mut layers = Layers::new(
         &staging,
         Wanted::Layer(digest),
         Ownership::Archive,
-        allowance(source.room, info.size),
+        allowance(source.room, source.expected.id.size),
         source.stopped,
     );
     let (contents, file) = intake.receive(source.package, &mut layers)?;
@@ -176,7 +155,7 @@ pub(super) fn stage_layer(
         .map_err(|source| intake.wrong(source.into()))?;
     if layer.digest != *digest {
         return Err(InstallError::OtherLayer {
-            url: url.clone(),
+            url: source.expected.url.to_owned(),
             actual: layer.digest.to_string(),
         });
     }

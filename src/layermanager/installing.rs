@@ -47,11 +47,7 @@ impl Shared {
         let order = Order {
             item: format!("service {}", info.key()),
             url: info.url.clone(),
-            package: PackageId {
-                size: info.size,
-                sha3_256: info.sha256.clone(),
-                sha3_512: info.sha512.clone(),
-            },
+            package: PackageId::from(&info),
             directory: Kind::Services,
         };
         let stage = move |source: Source<'_>| {
@@ -140,19 +136,15 @@ impl Shared {
         let taken = present.is_some() || blocking(is_taken).await?;
         let name = if taken { unique(&name) } else { name };
         let target = directory.join(&name);
-        let (work, place) = (info.clone(), target.clone());
+        let place = target.clone();
         let order = Order {
             item: format!("layer {digest}"),
             url: info.url.clone(),
-            package: PackageId {
-                size: info.size,
-                sha3_256: info.sha256.clone(),
-                sha3_512: info.sha512.clone(),
-            },
+            package: PackageId::from(&info),
             directory: Kind::Layers,
         };
         let stage = move |source: Source<'_>| {
-            let staged = stage_layer(&work, &digest, &directory, source)?;
+            let staged = stage_layer(&digest, &directory, source)?;
             let size = size_of(&staged.staging)?;
             publish(&staged.staging, &directory, &place)?;
             Ok((size, staged.room))

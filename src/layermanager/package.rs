@@ -14,7 +14,7 @@ use aos_package::archive::{ArchiveError, Limits};
 use aos_package::contents::{Contents, ScanError, scan_knowing};
 use aos_package::{ManifestError, hex};
 
-use super::fetch::FetchError;
+use super::fetch::{FetchError, PackageId};
 use super::layers::Layers;
 use super::sums::{Summed, summed};
 
@@ -56,10 +56,9 @@ pub enum PackageError {
 /// What CM says of a package.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'a> {
+    /// For people.
     pub(super) url: &'a str,
-    pub(super) size: u64,
-    pub(super) sha3_256: &'a [u8],
-    pub(super) sha3_512: &'a [u8],
+    pub(super) id: &'a PackageId,
 }
 
 /// Reads all of a package. Its layers have been unpacked when this returns, and
@@ -71,7 +70,7 @@ pub(super) fn receive(
 ) -> Result<Contents, PackageError> {
     let source = Stoppable {
         // One byte more shows a file that grows.
-        source: reader.take(expected.size.saturating_add(1)),
+        source: reader.take(expected.id.size.saturating_add(1)),
         stopped: layers.stopped(),
     };
     let summed = summed(source, |source| {
@@ -85,8 +84,8 @@ pub(super) fn receive(
         )
     })
     .map_err(PackageError::Read)?;
-    check_size(summed.size, expected.size)?;
-    check_sums(&summed, expected)?;
+    check_size(summed.size, expected.id.size)?;
+    check_sums(&summed, expected.id)?;
 
     summed.outcome.map_err(|error| match error {
         ScanError::Archive(source) => PackageError::Archive(source),
@@ -102,10 +101,10 @@ fn check_size(actual: u64, expected: u64) -> Result<(), PackageError> {
     }
 }
 
-fn check_sums<T>(summed: &Summed<T>, expected: Expected<'_>) -> Result<(), PackageError> {
+fn check_sums<T>(summed: &Summed<T>, expected: &PackageId) -> Result<(), PackageError> {
     let sums: [(_, &[u8], _); 2] = [
-        ("SHA3-256", &summed.sums.sha3_256, expected.sha3_256),
-        ("SHA3-512", &summed.sums.sha3_512, expected.sha3_512),
+        ("SHA3-256", &summed.sums.sha3_256, &expected.sha3_256),
+        ("SHA3-512", &summed.sums.sha3_512, &expected.sha3_512),
     ];
     for (sum, actual, expected) in sums {
         if actual != expected {

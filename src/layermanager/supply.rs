@@ -11,7 +11,7 @@ use super::fetch::{FetchError, Fetched, Interest, PackageId, Waiting};
 use super::install::Source;
 use super::installing::wanted;
 use super::intake::package_error;
-use super::package::PackageError;
+use super::package::{Expected, PackageError};
 use super::shared::{Alive, Caller, Shared};
 use super::source::{Source as Place, shown_url};
 use super::space::{Kind, Reservation, Room};
@@ -61,15 +61,21 @@ impl Shared {
             caller,
             alive: alive.clone(),
         };
-        let stage = Arc::new(stage);
+        let (stage, order) = (Arc::new(stage), Arc::new(order));
+        let is_web = matches!(Place::parse(&order.url), Ok(Place::Web(_)));
 
         loop {
-            let package = self.package(&order, &interest, &waiting).await?;
+            let package = self.package(&order, is_web, &interest, &waiting).await?;
             let size = order.package.size;
             let room = self.space.reserve(order.directory, size).await;
-            let (stage, alive) = (Arc::clone(&stage), alive.clone());
+            let (stage, work, alive) = (Arc::clone(&stage), Arc::clone(&order), alive.clone());
             let staged = blocking(move || {
+                let url = shown_url(&work.url);
                 stage(Source {
+                    expected: Expected {
+                        url: &url,
+                        id: &work.package,
+                    },
                     package,
                     room: room.map(|room| Box::new(room) as Box<dyn Room>),
                     stopped: &|| alive.has_changed().is_err(),
@@ -109,17 +115,17 @@ impl Shared {
     async fn package(
         &self,
         order: &Order,
+        is_web: bool,
         interest: &Interest,
         waiting: &Waiting,
     ) -> Result<Fetched, InstallError> {
         let Order { url, package, .. } = order;
         let spooled = interest.spooled();
-        let room = match Place::parse(url) {
-            Ok(Place::Web(_)) => {
-                let missing = package.size.saturating_sub(spooled);
-                Some(self.space.reserve(Kind::Downloads, missing).await?)
-            }
-            Ok(Place::File(_)) | Err(_) => None,
+        let room = if is_web {
+            let missing = package.size.saturating_sub(spooled);
+            Some(self.space.reserve(Kind::Downloads, missing).await?)
+        } else {
+            None
         };
 
         let opened = self.fetcher.open(url, package, interest, waiting).await;

@@ -46,6 +46,7 @@ pub use progress::{Download, Downloads};
 use super::source::{Source, UrlError};
 use super::space::PartialDownloads;
 use super::spawn::blocking;
+use crate::model::{LayerInfo, ServiceInfo};
 use download::{Downloader, Message};
 use exchange::Client;
 use interest::Registry;
@@ -74,6 +75,26 @@ pub(super) struct PackageId {
     pub(super) sha3_256: Vec<u8>,
     /// Of all bytes.
     pub(super) sha3_512: Vec<u8>,
+}
+
+impl From<&ServiceInfo> for PackageId {
+    fn from(info: &ServiceInfo) -> Self {
+        Self {
+            size: info.size,
+            sha3_256: info.sha256.clone(),
+            sha3_512: info.sha512.clone(),
+        }
+    }
+}
+
+impl From<&LayerInfo> for PackageId {
+    fn from(info: &LayerInfo) -> Self {
+        Self {
+            size: info.size,
+            sha3_256: info.sha256.clone(),
+            sha3_512: info.sha512.clone(),
+        }
+    }
 }
 
 /// An open package.

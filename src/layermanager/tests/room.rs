@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use super::support::{Device, ServiceParts, Tar, gzip};
 use super::unpacking::unpack_within;
 use crate::layermanager::allowance::BLOCK;
-use crate::layermanager::fetch::open_file;
+use crate::layermanager::fetch::{Fetched, PackageId, open_file};
 use crate::layermanager::install::{Source, stage_service};
+use crate::layermanager::package::Expected;
 use crate::layermanager::space::{NoSpace, Room};
 use crate::layermanager::{InstallError, UnpackError};
 use crate::model::ServiceInfo;
@@ -56,6 +57,15 @@ impl Room for Limited {
     }
 }
 
+fn expected<'a>(info: &'a ServiceInfo, id: &'a PackageId) -> Expected<'a> {
+    Expected { url: &info.url, id }
+}
+
+fn open(info: &ServiceInfo) -> Fetched {
+    let path = Path::new(info.url.trim_start_matches("file://"));
+    open_file(path, info.size).unwrap()
+}
+
 /// Stages a service with so much room. What it took, and what came of it.
 fn staged(info: &ServiceInfo, directory: &Path, left: u64) -> (u64, Result<(), InstallError>) {
     let taken = Arc::new(AtomicU64::new(0));
@@ -63,8 +73,10 @@ fn staged(info: &ServiceInfo, directory: &Path, left: u64) -> (u64, Result<(), I
         left,
         taken: Arc::clone(&taken),
     };
+    let id = PackageId::from(info);
     let source = Source {
-        package: open_file(Path::new(info.url.trim_start_matches("file://")), info.size).unwrap(),
+        expected: expected(info, &id),
+        package: open(info),
         room: Ok(Box::new(room)),
         stopped: &|| false,
     };
@@ -198,9 +210,10 @@ async fn stop_ends_an_install_wherever_it_is() {
             was_told.fetch_or(stops, Ordering::Relaxed);
             stops
         };
+        let id = PackageId::from(&info);
         let source = Source {
-            package: open_file(Path::new(info.url.trim_start_matches("file://")), info.size)
-                .unwrap(),
+            expected: expected(&info, &id),
+            package: open(&info),
             room: Ok(Box::new(Limited {
                 left: u64::MAX,
                 taken: Arc::default(),
