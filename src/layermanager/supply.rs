@@ -65,9 +65,13 @@ impl Shared {
         let is_web = matches!(Place::parse(&order.url), Ok(Place::Web(_)));
 
         loop {
-            let package = self.package(&order, is_web, &interest, &waiting).await?;
             let size = order.package.size;
-            let room = self.space.reserve(order.directory, size).await;
+            let mut room = self.space.reserve(order.directory, size).await;
+            if is_web {
+                // Nothing is downloaded only to find out how much is missing.
+                room = Ok(room?);
+            }
+            let package = self.package(&order, is_web, &interest, &waiting).await?;
             let (stage, work, alive) = (Arc::clone(&stage), Arc::clone(&order), alive.clone());
             let staged = blocking(move || {
                 let url = shown_url(&work.url);

@@ -1,7 +1,8 @@
 //! Installs on a real disk that is small.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tar::EntryType;
@@ -69,6 +70,27 @@ fn sorted(infos: &[&LayerInfo]) -> Vec<String> {
     let mut digests: Vec<_> = infos.iter().map(|info| info.digest.clone()).collect();
     digests.sort();
     digests
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root: run ci/test.sh"]
+async fn nothing_is_downloaded_that_there_is_no_room_for() {
+    let small = Small::new().await;
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    // There is room for the download, on another disk.
+    let info = LayerInfo {
+        url: format!("http://{}/package", server.local_addr().unwrap()),
+        size: 20 << 20,
+        ..small.layer(b'a', 1)
+    };
+
+    let refused = small.install(&info).await.unwrap_err();
+
+    let text = format!("not enough space on {}: ", small.0.layers().display());
+    assert!(refused.contains(&text), "{refused}");
+    let asked = server.accept().unwrap_err();
+    assert_eq!(asked.kind(), io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test(flavor = "multi_thread")]
