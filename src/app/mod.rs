@@ -123,11 +123,8 @@ impl Unit {
         tasks.spawn(named("network manager", network_task.run()));
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
         let run_dir = host_settings.run_dir.clone();
-        let content_settings = ContentSettings {
-            users: Users::new(move || content_in_use(&run_dir)),
-            ..content_settings(config)
-        };
-        let content = Content::start(content_settings, database.clone()).await?;
+        let users = Users::new(move || content_in_use(&run_dir));
+        let content = Content::start(content_settings(config, users), database.clone()).await?;
 
         let damage = content.damage();
         let (demand, demanded) = mpsc::channel(1);
@@ -310,7 +307,7 @@ fn network_settings(config: &Config) -> NetworkSettings {
     }
 }
 
-fn content_settings(config: &Config) -> ContentSettings {
+fn content_settings(config: &Config, users: Users) -> ContentSettings {
     ContentSettings {
         services_dir: config.services_dir.clone(),
         services_part_limit: config.services_part_limit,
@@ -321,6 +318,6 @@ fn content_settings(config: &Config) -> ContentSettings {
         extract_dir: config.extract_dir.clone(),
         service_ttl: config.service_ttl,
         layer_ttl: config.layer_ttl,
-        users: Users::none(),
+        users,
     }
 }

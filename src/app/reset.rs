@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::iamclient::Iam;
 use crate::launcher::{Host, LinuxHost, LinuxSettings, Resource, Target};
-use crate::layermanager::{Content, ContentSettings};
+use crate::layermanager::{Content, ContentSettings, Users};
 use crate::model::Chain;
 use crate::networkmanager::Networks;
 use crate::storage::{Database, WorkdirLock, copy_of_old};
@@ -95,7 +95,7 @@ fn nowhere(config: &Config) -> ContentSettings {
         layers_dir: directory.join("layers"),
         download_dir: directory.join("download"),
         extract_dir: directory.join("extract"),
-        ..super::content_settings(config)
+        ..super::content_settings(config, Users::none())
     }
 }
 
