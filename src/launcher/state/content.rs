@@ -28,10 +28,13 @@ pub(super) enum Installs {
 
 impl LauncherState {
     pub(super) fn install_once_there_is_room(&mut self) -> Option<Action> {
+        if !matches!(self.installs, Installs::Held) || self.retaining.is_some() {
+            return None;
+        }
         let held_up = self.slots.iter().any(|(id, slot)| {
             slot.phase() != Phase::Stopped && !slot.is_stuck() && self.gives_way(*id, slot)
         });
-        if !matches!(self.installs, Installs::Held) || held_up || self.retaining.is_some() {
+        if held_up {
             return None;
         }
 
