@@ -269,10 +269,7 @@ fn report_damage(reports: &mpsc::Sender<Report>, path: &std::path::Path) {
     error!("{message}");
     let alert = Alert {
         timestamp: SystemTime::now(),
-        kind: AlertKind::Core {
-            component: "aos-servicemanager".to_owned(),
-            message,
-        },
+        kind: AlertKind::own(message),
     };
     // The channel is new and empty.
     if reports.try_send(Report::Alert(alert)).is_err() {

@@ -24,9 +24,6 @@ const RUNTIMES: usize = 16;
 /// some open files.
 const MOUNTS: usize = 8;
 
-/// Who raises our alerts.
-const COMPONENT: &str = "aos-servicemanager";
-
 /// Work is begun without a bound where it only waits. What costs memory and
 /// processors has a bound here; the time for it counts from its turn on.
 #[derive(Debug)]
@@ -128,7 +125,7 @@ impl<H: Host> Executor<H> {
             Action::Alert { message } => {
                 let reports = self.reports.clone();
                 self.spawn(async move {
-                    let kind = AlertKind::Core { component: COMPONENT.to_owned(), message };
+                    let kind = AlertKind::own(message);
                     let alert = Alert { timestamp: SystemTime::now(), kind };
                     if reports.send(Report::Alert(alert)).await.is_err() {
                         warn!("an alert is lost: nobody takes reports any more");

@@ -65,6 +65,17 @@ pub enum AlertKind {
     },
 }
 
+impl AlertKind {
+    /// From the service manager itself.
+    #[must_use]
+    pub fn own(message: String) -> Self {
+        Self::Core {
+            component: "aos-servicemanager".to_owned(),
+            message,
+        }
+    }
+}
+
 /// What is wrong with one resource of the unit configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceErrors {
