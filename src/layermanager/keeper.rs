@@ -7,10 +7,10 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::error::ContentError;
-use super::locks::Locks;
+use super::locks::{Locks, locked};
 use super::shared::Item;
 use super::space::Kind;
 use super::spawn::blocking;
@@ -89,11 +89,7 @@ impl Keeper {
     /// What instances are made of now.
     pub(super) async fn in_use(&self) -> Result<InUse, ContentError> {
         let users = self.users.clone();
-        let held = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let held = locked(&self.held).clone();
         let looked = blocking(move || {
             let mut used = (users.0)()?;
             used.extend(held);
@@ -155,10 +151,10 @@ impl Keeper {
     }
 
     pub(super) fn replaced(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.replaced)
     }
 
     pub(super) fn strays(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.strays.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.strays)
     }
 }

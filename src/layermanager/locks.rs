@@ -2,9 +2,15 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+/// Takes a lock that nobody holds for long. What somebody left who panicked is used
+/// as it is.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A lock for each key. Locks nobody wants any more are forgotten.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ impl<K: Eq + Hash> Locks<K> {
     }
 
     fn of(&self, key: K) -> Arc<AsyncMutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = locked(&self.locks);
         locks.retain(|_, lock| lock.strong_count() > 0);
         let known = locks.get(&key).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {

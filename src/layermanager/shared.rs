@@ -1,14 +1,14 @@
 //! What the handle's calls work on, and how they keep out of each other's way.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, watch};
 
 use super::content::ContentSettings;
 use super::fetch::Fetcher;
 use super::keeper::Keeper;
-use super::locks::Locks;
+use super::locks::{Locks, locked};
 use super::space::{Space, SpaceSettings};
 use super::verify::Verification;
 pub(super) use crate::model::ContentItem as Item;
@@ -104,8 +104,4 @@ impl Shared {
     pub(super) fn untold(&self) -> MutexGuard<'_, Option<Retained>> {
         locked(&self.untold)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use aos_package::{Short, hex};
 use tokio::sync::Mutex as AsyncMutex;
@@ -21,6 +21,7 @@ use super::PackageId;
 use super::error::FetchError;
 use super::limits::RESTARTS;
 use super::spool::{Opened, PART, Spool, is_name};
+use crate::layermanager::locks::locked;
 use crate::layermanager::space::{Abandoned, Amount, PartialDownloads};
 use crate::model::Chain;
 
@@ -87,7 +88,7 @@ impl Registry {
     }
 
     fn wanted(&self) -> MutexGuard<'_, HashMap<String, Wanted>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.wanted)
     }
 }
 
@@ -244,7 +245,7 @@ impl Trail {
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.opened)
     }
 }
 

@@ -26,11 +26,12 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::keeper::Keeper;
+use super::locks::locked;
 use super::spawn::blocking;
 use crate::model::Chain;
 use disk::{Disk, Kernel, Partition};
@@ -189,7 +190,7 @@ impl Space {
 
 impl Inner {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.ledger)
     }
 
     fn look(&self, path: &Path) -> Option<Partition> {
@@ -255,7 +256,7 @@ impl Inner {
     }
 
     fn measured(&self) -> MutexGuard<'_, HashMap<PathBuf, u64>> {
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.measured)
     }
 }
 

@@ -8,11 +8,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{self, MissedTickBehavior};
 
+use super::cannot_verify;
 use super::compare::{Finding, compare, record_as_it_is};
 use super::pace::{Speed, Thorough};
-use super::{cannot_verify, locked};
 use crate::layermanager::error::{ContentError, DamageError};
 use crate::layermanager::installed::read_service;
+use crate::layermanager::locks::locked;
 use crate::layermanager::record::RecordError;
 use crate::layermanager::shared::{Alive, Item, Shared};
 use crate::layermanager::spawn::blocking;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::locked;
 use crate::layermanager::error::{ContentError, DamageError};
+use crate::layermanager::locks::locked;
 use crate::layermanager::shared::{Item, Shared};
 use crate::layermanager::store;
 use crate::model::{Chain, Damage};

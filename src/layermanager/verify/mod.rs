@@ -19,14 +19,14 @@ mod tests;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::{Semaphore, mpsc};
 
 use self::compare::{Finding, compare, renew};
 use self::pace::Hasty;
 use super::error::{ContentError, DamageError};
-use super::locks::Locks;
+use super::locks::{Locks, locked};
 use super::record::RecordError;
 use super::shared::{Alive, Item, Shared};
 use super::spawn::blocking;
@@ -193,8 +193,4 @@ fn cannot_verify(directory: &Path) -> impl FnOnce(RecordError) -> ContentError +
         RecordError::Stopped => ContentError::Stopped,
         source => ContentError::Verify { path, source },
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

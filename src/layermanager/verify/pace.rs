@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::compare::Depth;
+use crate::layermanager::locks::locked;
 
 /// Proof: only what was touched is read, and somebody waits for it.
 pub(super) struct Hasty;
@@ -44,7 +45,7 @@ impl Speed {
 
     /// As fast as it goes from now on.
     pub(super) fn go(&self) {
-        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *locked(&self.full) = true;
         self.changed.notify_all();
     }
 
@@ -52,7 +53,7 @@ impl Speed {
     fn wait(&self, bytes: u64, began: Instant) {
         let due = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         let rest = due.saturating_sub(began.elapsed());
-        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = locked(&self.full);
         // Whether it was woken or not: it goes on.
         drop(self.changed.wait_timeout_while(full, rest, |full| !*full));
     }
