@@ -28,7 +28,9 @@ pub use damage::{ContentItem, Damage, InUse};
 pub use desired::{DesiredState, InstanceInfo};
 pub use identity::{NodeInfo, TlsIdentity};
 pub use ids::{InstanceId, InstanceIdent, NetworkId, ProviderId, ServiceId, ServiceKey, SubjectId};
-pub use monitoring::{InstanceUsage, NodeFacts, NodeMonitoring, Partition, PartitionUsage, Usage};
+pub use monitoring::{
+    Flow, InstanceUsage, NodeFacts, NodeMonitoring, Partition, PartitionUsage, Traffic, Usage,
+};
 pub use network::{FirewallRule, NetworkParameters};
 pub use service::{LayerInfo, ServiceContent, ServiceInfo, Version};
 pub use status::{ErrorInfo, Fault, InstanceReport, InstanceStatus, RunState, RunStatus};

@@ -1,8 +1,9 @@
 //! What the node has and uses.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::InstanceIdent;
+use super::{InstanceId, InstanceIdent};
 
 /// What the node tells about itself when it registers with CM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,24 @@ pub struct InstanceUsage {
     pub ident: InstanceIdent,
     /// What it uses.
     pub usage: Usage,
+}
+
+/// Bytes that went to and from public networks on one day (UTC).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Towards the node or instance.
+    pub received: u64,
+    /// From the node or instance.
+    pub sent: u64,
+}
+
+/// The traffic of the current day (UTC).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// The host's own input and output.
+    pub node: Flow,
+    /// Each attached instance.
+    pub instances: BTreeMap<InstanceId, Flow>,
 }
 
 /// What is used.

@@ -48,6 +48,32 @@ pub struct AttachRequest {
     pub provider_id: ProviderId,
     /// From the service's configuration.
     pub hostname: Option<String>,
+    /// What may be reached from outside the unit, as the image says it:
+    /// `port[/proto]`.
+    pub exposed_ports: Vec<String>,
+    /// How fast it may receive and send.
+    pub speeds: Speeds,
+    /// How much it may receive and send a day.
+    pub limits: TrafficLimits,
+}
+
+/// Limits of the rates of an instance, in kbit/s (1000 bit). `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Speeds {
+    /// Towards the instance.
+    pub download: Option<u64>,
+    /// From the instance.
+    pub upload: Option<u64>,
+}
+
+/// Bytes that an instance may exchange with public networks on one day (UTC).
+/// `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficLimits {
+    /// Towards the instance.
+    pub download: Option<u64>,
+    /// From the instance.
+    pub upload: Option<u64>,
 }
 
 impl AttachRequest {
@@ -81,6 +107,7 @@ pub(super) enum Command {
     Update(Vec<NetworkParameters>),
     Attach(Box<AttachRequest>, Answer<Attachment>),
     Adopt(Box<AttachRequest>, Answer<Attachment>),
+    Change(Box<AttachRequest>, Answer<Attachment>),
     Detach(InstanceId, Answer<()>),
     Found(Answer<Vec<InstanceId>>),
     Alive(Answer<()>),
@@ -117,6 +144,14 @@ impl Networks {
     /// detached.
     pub async fn adopt(&self, request: AttachRequest) -> Result<Attachment, NetworkError> {
         self.ask(|answer| Command::Adopt(Box::new(request), answer))
+            .await
+    }
+
+    /// Gives an attached instance what has changed of its rules, ports, speeds,
+    /// limits and name servers, without touching its links. On an error it has
+    /// what it had before.
+    pub async fn change(&self, request: AttachRequest) -> Result<Attachment, NetworkError> {
+        self.ask(|answer| Command::Change(Box::new(request), answer))
             .await
     }
 

@@ -25,6 +25,6 @@ mod takeover;
 mod task;
 
 pub use error::NetworkError;
-pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks};
+pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks, Speeds, TrafficLimits};
 pub use takeover::take_over;
 pub use task::NetworkTask;

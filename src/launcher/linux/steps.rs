@@ -18,7 +18,7 @@ use crate::launcher::systemd::{
     CgroupMode, DropIn, StartPolicy, SystemdError, cgroup_mode, container_cgroup, stop_signal,
 };
 use crate::launcher::{Blueprint, HostError, Target};
-use crate::networkmanager::AttachRequest;
+use crate::networkmanager::{AttachRequest, Speeds, TrafficLimits};
 
 /// Where runtimes that run as root keep the state of their containers.
 const RUNTIME_STATES: [&str; 2] = ["/run/crun", "/run/runc"];
@@ -207,11 +207,22 @@ impl LinuxHost {
 }
 
 pub(super) fn attach_request(blueprint: &Blueprint) -> AttachRequest {
+    let service = &blueprint.service;
+    let quotas = &service.config.quotas;
     AttachRequest {
         id: blueprint.id,
         ident: blueprint.info.ident.clone(),
         network: blueprint.info.network.clone(),
-        provider_id: blueprint.service.provider_id.clone(),
-        hostname: blueprint.service.config.hostname.clone(),
+        provider_id: service.provider_id.clone(),
+        hostname: service.config.hostname.clone(),
+        exposed_ports: service.image.config.exposed_ports.keys().cloned().collect(),
+        speeds: Speeds {
+            download: quotas.download_speed,
+            upload: quotas.upload_speed,
+        },
+        limits: TrafficLimits {
+            download: quotas.download_limit,
+            upload: quotas.upload_limit,
+        },
     }
 }

@@ -128,6 +128,31 @@ impl Book {
         Ok(seat)
     }
 
+    /// The seat that an attached instance has, if it is the one it asks for.
+    pub(super) fn seat_of(&mut self, request: &AttachRequest) -> Result<Seat, NetworkError> {
+        let instance = request.id;
+        let not_whole = |reason: &str| NetworkError::NotWhole {
+            instance,
+            reason: reason.to_owned(),
+        };
+        let member = self
+            .members
+            .remove(&instance)
+            .ok_or_else(|| not_whole("it is not attached"))?;
+        let seat = self.seat(request);
+        let seat = seat.and_then(|seat| {
+            let same = seat.network == member.network && seat.address.address == member.address;
+            if same {
+                Ok(seat)
+            } else {
+                Err(not_whole("it has another address"))
+            }
+        });
+        self.members.insert(instance, member);
+
+        seat
+    }
+
     /// Takes the instance out of the book. It may not be in it.
     pub(super) fn leave_seat(&mut self, instance: InstanceId) {
         self.members.remove(&instance);

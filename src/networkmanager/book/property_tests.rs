@@ -161,6 +161,9 @@ fn any_request() -> impl Strategy<Value = AttachRequest> {
             network,
             provider_id: "".into(),
             hostname: None,
+            exposed_ports: Vec::new(),
+            speeds: Default::default(),
+            limits: Default::default(),
         }
     })
 }

@@ -23,6 +23,9 @@ fn request(instance: u128, subnet: &str, address: &str) -> AttachRequest {
         network: network("", subnet, address),
         provider_id: "provider".into(),
         hostname: None,
+        exposed_ports: Vec::new(),
+        speeds: Default::default(),
+        limits: Default::default(),
     }
 }
 

@@ -224,5 +224,8 @@ pub(super) fn request(id: InstanceId, provider: &str, address: [u8; 4]) -> Attac
         },
         provider_id: provider.into(),
         hostname: Some("web".into()),
+        exposed_ports: Vec::new(),
+        speeds: Default::default(),
+        limits: Default::default(),
     }
 }

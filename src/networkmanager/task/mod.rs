@@ -5,6 +5,9 @@
 //! beside the loop, for several instances at a time, and one instance's
 //! commands keep their order.
 
+mod provide;
+mod seats;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +15,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
 
-use super::apply::Kernel;
-use super::book::{Book, NetworkPlan};
-use super::error::NetworkError;
-use super::existing::Existing;
-use super::handle::{Answer, AttachRequest, Attachment, Command, NetworkSettings, Networks};
-use super::plan::{self, Seat};
-use super::store::{self, Stored};
-use crate::model::{Chain, InstanceId, NetworkParameters};
+use crate::model::InstanceId;
+use crate::networkmanager::apply::Kernel;
+use crate::networkmanager::book::Book;
+use crate::networkmanager::error::NetworkError;
+use crate::networkmanager::existing::Existing;
+use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
+use crate::networkmanager::plan::{self, Seat};
+use crate::networkmanager::store::{self, Stored};
 use crate::storage::Database;
 
 /// Commands that may wait for the loop before a caller has to.
@@ -158,6 +160,7 @@ impl NetworkTask {
                 kernel.apply(&plan::attach(seat))
             }),
             Command::Adopt(request, answer) => self.seat(*request, answer, Kernel::check),
+            Command::Change(request, answer) => self.change(*request, answer),
             Command::Detach(id, answer) => self.detach(id, answer),
             Command::Found(answer) => {
                 let kernel = Arc::clone(&self.kernel);
@@ -165,80 +168,6 @@ impl NetworkTask {
                     .spawn_blocking(move || Done::Found(answer, kernel.instances()));
             }
             Command::Alive(answer) => reply(answer, Ok(())),
-        }
-    }
-
-    /// Books a seat, and has `work` see to it that the instance has it.
-    fn seat(
-        &mut self,
-        request: AttachRequest,
-        answer: Answer<Attachment>,
-        work: impl FnOnce(&Kernel, &Seat) -> Result<(), NetworkError> + Send + 'static,
-    ) {
-        let seat = match self.book.take_seat(&request) {
-            Ok(seat) => seat,
-            Err(error) => return reply(answer, Err(error)),
-        };
-
-        debug!(instance_id = %seat.instance, service_id = %request.ident.service_id,
-            subject_id = %request.ident.subject_id, index = request.ident.index, network = %seat.network,
-            address = %seat.address, "instance gets its place in the network");
-        self.busy.insert(seat.instance);
-        let kernel = Arc::clone(&self.kernel);
-        let settings = Arc::clone(&self.settings);
-        self.jobs.spawn_blocking(move || {
-            let outcome =
-                work(&kernel, &seat).map(|()| kernel.attachment(&settings, &request, &seat));
-            Done::Attached(seat, answer, outcome)
-        });
-    }
-
-    fn detach(&mut self, instance: InstanceId, answer: Answer<()>) {
-        debug!(instance_id = %instance, "instance leaves the network");
-        self.busy.insert(instance);
-        self.leaving.push((instance, answer));
-    }
-
-    /// Detaches all that wait for it in one job: the kernel takes as long for
-    /// one as for many.
-    fn detach_leaving(&mut self) {
-        if self.detaching || self.leaving.is_empty() {
-            return;
-        }
-
-        self.detaching = true;
-        let (instances, answers): (Vec<_>, Vec<_>) = self.leaving.drain(..).unzip();
-        let kernel = Arc::clone(&self.kernel);
-        self.jobs.spawn_blocking(move || {
-            let outcomes = kernel.detach(&instances);
-            let outcomes = instances.into_iter().zip(answers).zip(outcomes);
-            Done::Detached(
-                outcomes
-                    .map(|((instance, answer), outcome)| (instance, answer, outcome))
-                    .collect(),
-            )
-        });
-    }
-
-    /// Takes an instance out of the book, and with the last one its network,
-    /// when CM no longer wants that.
-    async fn leave(&mut self, instance: InstanceId) {
-        self.book.leave_seat(instance);
-        let deserted = self.book.deserted();
-        if deserted.is_empty() {
-            return;
-        }
-
-        match survey(&self.kernel).await {
-            Ok(existing) => {
-                for network in deserted {
-                    if let Some(plan) = self.book.plan(&network, &existing) {
-                        self.carry_out(plan).await;
-                    }
-                }
-                self.save().await;
-            }
-            Err(error) => self.refused(&error, "bridges are left"),
         }
     }
 
@@ -282,97 +211,14 @@ impl NetworkTask {
             Done::Found(answer, outcome) => reply(answer, outcome),
         }
     }
-
-    /// After an error of the kernel, which may pass.
-    fn refused(&mut self, error: &NetworkError, left: &'static str) {
-        warn!(error = %Chain(error), "{left}");
-        self.retry = Some(Instant::now() + RETRY);
-    }
-
-    async fn update(&mut self, networks: Vec<NetworkParameters>) {
-        self.retry = None;
-        match survey(&self.kernel).await {
-            Ok(existing) => {
-                self.book.update(networks, &existing);
-                self.settle(&existing).await;
-            }
-            Err(error) => {
-                self.refused(&error, "bridges are left as they are");
-                self.book.update(networks, &Existing::default());
-                self.save().await;
-            }
-        }
-    }
-
-    /// Makes the bridges what the book wants, and stores the book.
-    async fn settle(&mut self, existing: &Existing) {
-        for network in self.book.new_vlans() {
-            warn!(%network, "VLAN is not supported yet: the network stays inside the node");
-        }
-        self.save().await;
-        let plans = self.book.plans(existing);
-        let created = plans.iter().any(NetworkPlan::creates);
-        for plan in plans {
-            self.carry_out(plan).await;
-        }
-        if created {
-            self.rejoin().await;
-        }
-        for (network, fault) in self.book.faults() {
-            warn!(%network, error = %Chain(fault), "network cannot be used");
-        }
-        self.save().await;
-    }
-
-    /// Connects running instances with bridges that were made anew.
-    async fn rejoin(&mut self) {
-        let outcome = match survey(&self.kernel).await {
-            Ok(existing) => {
-                let kernel = Arc::clone(&self.kernel);
-                let operations = self.book.rejoins(&existing);
-                blocking(move || kernel.apply_all(&operations)).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            self.refused(&error, "a running instance lost its network");
-        }
-    }
-
-    async fn carry_out(&mut self, plan: NetworkPlan) {
-        if plan.operations.is_empty() {
-            return;
-        }
-        for operation in &plan.operations {
-            info!(network = %plan.network, "{operation}");
-        }
-
-        let kernel = Arc::clone(&self.kernel);
-        let operations = plan.operations.clone();
-        let outcome = blocking(move || kernel.apply(&operations)).await;
-        if outcome.is_err() {
-            self.retry = Some(Instant::now() + RETRY);
-        }
-        self.book.planned(&plan, outcome.map_err(Arc::new));
-    }
-
-    async fn save(&mut self) {
-        let networks = self.book.stored();
-        if networks == self.saved {
-            return;
-        }
-        match store::save(&self.database, networks.clone()).await {
-            Ok(()) => self.saved = networks,
-            // They are tried again with the next change.
-            Err(error) => warn!(error = %Chain(&error), "networks cannot be stored"),
-        }
-    }
 }
 
 /// The instance whose commands this one must not overtake.
 fn instance_of(command: &Command) -> Option<InstanceId> {
     match command {
-        Command::Attach(request, _) | Command::Adopt(request, _) => Some(request.id),
+        Command::Attach(request, _) | Command::Adopt(request, _) | Command::Change(request, _) => {
+            Some(request.id)
+        }
         Command::Detach(id, _) => Some(*id),
         Command::Update(_) | Command::Found(_) | Command::Alive(_) => None,
     }
