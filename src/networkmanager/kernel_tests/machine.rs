@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::places::Place;
 use crate::model::{InstanceId, NetworkParameters};
 use crate::networkmanager::apply::{Kernel, netns};
 use crate::networkmanager::existing::Existing;
@@ -113,6 +114,16 @@ impl Machine {
                 .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()),
         );
         inventory
+    }
+
+    /// All nftables rules, without order, numbers and what they have counted.
+    pub(super) fn rules(&self) -> BTreeSet<String> {
+        // Elements of sets come several in a line, and differently each time.
+        Place::here()
+            .sh("nft -s list ruleset")
+            .split(['\n', ','])
+            .map(|line| line.trim_matches(['\t', ' ', '{', '}']).to_owned())
+            .collect()
     }
 
     pub(super) fn namespaces(&self) -> std::path::PathBuf {

@@ -1,8 +1,18 @@
 //! Tests on a real kernel.
 
+mod amounts;
 mod attach;
+mod cases;
 mod figures;
+mod frames;
 mod leftovers;
 mod machine;
+mod many;
 mod networks;
+mod places;
+mod probes;
+mod reach;
+mod restarts;
+mod spoofing;
+mod steady;
 mod takeover;
