@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use uuid::Uuid;
+
 use crate::model::{InstanceId, NetworkId};
 
 /// Longest name of a link, in bytes (`IFNAMSIZ` without the final zero).
@@ -20,6 +22,10 @@ const BRIDGE: &str = "br-";
 const HOST_END: &str = "veth";
 const NETWORK_ALIAS: &str = "aos network ";
 const INSTANCE_ALIAS: &str = "aos instance ";
+
+/// The alias of links that wait for their end.
+pub(super) const RELEASED: &str = "aos released";
+const RELEASED_LINK: &str = "gone";
 
 /// The name of a network's bridge: `br-<id>` where that is a name that links
 /// can have, else `br-` and a hash. Names that are `in_use` by others are
@@ -51,6 +57,11 @@ pub(super) fn bridge(network: &NetworkId, in_use: impl Fn(&str) -> bool) -> Stri
 /// The name of the host's end of an instance's veth pair.
 pub(super) fn host_end(instance: InstanceId) -> String {
     with_hex(HOST_END, &Sha256::digest(instance.as_bytes()))
+}
+
+/// The name of a link that waits for its end.
+pub(super) fn released(random: Uuid) -> String {
+    with_hex(RELEASED_LINK, random.as_bytes())
 }
 
 /// The alias of a network's bridge.

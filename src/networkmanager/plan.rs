@@ -49,8 +49,9 @@ pub(super) enum Operation {
         host_end: String,
         bridge: String,
     },
-    /// Deletes a veth pair.
-    DeletePair {
+    /// Takes the host's end of a veth pair off its bridge and its name away. The
+    /// kernel deletes the pair with the namespace of the other end.
+    ReleasePair {
         instance: InstanceId,
         host_end: String,
     },
@@ -81,7 +82,7 @@ impl Operation {
             | Self::AddAddress { .. }
             | Self::RemoveAddress { .. }
             | Self::JoinBridge { .. }
-            | Self::DeletePair { .. }
+            | Self::ReleasePair { .. }
             | Self::DeleteBridge { .. } => Place::Host,
             Self::CreatePair { instance, .. } | Self::SetAddress { instance, .. } => {
                 Place::Inside(*instance)
@@ -112,14 +113,14 @@ impl Operation {
             }),
             Self::CreatePair {
                 instance, host_end, ..
-            } => Some(Self::DeletePair {
+            } => Some(Self::ReleasePair {
                 instance: *instance,
                 host_end: host_end.clone(),
             }),
             Self::RepairBridge { .. }
             | Self::SetAddress { .. }
             | Self::JoinBridge { .. }
-            | Self::DeletePair { .. }
+            | Self::ReleasePair { .. }
             | Self::DeleteBridge { .. }
             | Self::DeleteNamespace { .. } => None,
         }
@@ -153,8 +154,8 @@ impl fmt::Display for Operation {
             Self::JoinBridge {
                 instance, bridge, ..
             } => write!(f, "connect instance {instance} to bridge {bridge}"),
-            Self::DeletePair { instance, .. } => {
-                write!(f, "delete network link of instance {instance}")
+            Self::ReleasePair { instance, .. } => {
+                write!(f, "release network link of instance {instance}")
             }
             Self::DeleteBridge { bridge } => write!(f, "delete bridge {bridge}"),
             Self::DeleteNamespace { instance } => {
@@ -174,8 +175,9 @@ pub(super) struct Seat {
     pub(super) gateway: Ipv4Addr,
 }
 
-/// Gives an instance its seat. What an earlier life of it has left goes first.
-pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
+/// Makes all of an instance's seat but the connection to the bridge. What an
+/// earlier life of it has left goes first.
+pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
     let instance = seat.instance;
     let host_end = names::host_end(instance);
 
@@ -184,7 +186,7 @@ pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
         Operation::CreateNamespace { instance },
         Operation::CreatePair {
             instance,
-            host_end: host_end.clone(),
+            host_end,
             mac: super::addresses::instance_mac(seat.address.address),
         },
         Operation::SetAddress {
@@ -192,23 +194,36 @@ pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
             address: seat.address,
             gateway: seat.gateway,
         },
-        Operation::JoinBridge {
-            instance,
-            host_end,
-            bridge: seat.bridge.clone(),
-        },
     ]);
 
     operations
 }
 
-/// Takes from an instance all that [`attach`] gave it.
+/// Connects an instance, whose seat is prepared, to its network.
+pub(super) fn connect(seat: &Seat) -> Operation {
+    Operation::JoinBridge {
+        instance: seat.instance,
+        host_end: names::host_end(seat.instance),
+        bridge: seat.bridge.clone(),
+    }
+}
+
+/// All of a seat, in one plan.
+#[cfg(test)]
+pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
+    let mut operations = prepare(seat);
+    operations.push(connect(seat));
+    operations
+}
+
+/// Takes from an instance all that [`prepare`] and [`connect`] gave it.
 ///
-/// The pair would go with the namespace, but only a while later, and until then
-/// the instance could not be attached again.
+/// The pair goes with the namespace, but only a while later, as the kernel takes
+/// its time for both. Nobody waits for that: without its name the pair is in
+/// nobody's way.
 pub(super) fn detach(instance: InstanceId) -> Vec<Operation> {
     vec![
-        Operation::DeletePair {
+        Operation::ReleasePair {
             instance,
             host_end: names::host_end(instance),
         },
@@ -280,23 +295,23 @@ mod tests {
     }
 
     #[test]
-    fn attaching_takes_one_batch_for_each_place() {
-        let batches = performed(&attach(&seat()), usize::MAX);
+    fn preparing_takes_one_batch_for_each_place() {
+        let batches = performed(&prepare(&seat()), usize::MAX);
 
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
-        // What was left, the namespace's name, its inside, the bridge.
-        assert_eq!(sizes, [1, 2, 2, 1]);
+        // What was left, the namespace's name, its inside.
+        assert_eq!(sizes, [1, 2, 2]);
     }
 
     #[test]
     fn failed_plan_is_undone_in_reverse() {
-        let batches = performed(&attach(&seat()), 4);
+        let batches = performed(&prepare(&seat()), 3);
 
         let instance = seat().instance;
         assert_eq!(
-            batches[4..],
+            batches[3..],
             [
-                [format!("delete network link of instance {instance}")],
+                [format!("release network link of instance {instance}")],
                 [format!("delete network namespace of instance {instance}")],
             ]
         );
@@ -306,13 +321,13 @@ mod tests {
     fn what_cannot_be_undone_is_reported() {
         let mut calls = 0;
 
-        let failure = carry_out(&attach(&seat()), |_| {
+        let failure = carry_out(&prepare(&seat()), |_| {
             calls += 1;
-            if calls < 4 { Ok(()) } else { Err(calls) }
+            if calls < 3 { Ok(()) } else { Err(calls) }
         })
         .unwrap_err();
 
-        assert_eq!(failure.cause, 4);
-        assert_eq!(failure.left, [5, 6]);
+        assert_eq!(failure.cause, 3);
+        assert_eq!(failure.left, [4, 5]);
     }
 }

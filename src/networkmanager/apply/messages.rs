@@ -133,34 +133,19 @@ pub(super) fn join_bridge(
     ]
 }
 
-/// Deletes links, in one go: the kernel waits for all its processors when it
-/// deletes links, once for all links of a group.
-pub(super) fn delete_links(names: &[&String]) -> Vec<Request> {
-    if let [name] = names {
-        return vec![delete_link(name)];
-    }
+/// Takes a link off its bridge, down, and its name and alias away. The new name
+/// is nobody's.
+pub(super) fn release_link(index: u32) -> [Request; 2] {
+    // Not before it is down: older kernels rename no link that is up.
+    let alone = LinkUnspec::new_with_index(index).nocontroller().down();
+    let nameless = LinkUnspec::new_with_index(index)
+        .name(names::released(Uuid::new_v4()))
+        .alias(names::RELEASED.to_owned());
 
-    // Random, so that no other link is in it, and never 0: that is the group of
-    // all links that have none.
-    let (_, group) = Uuid::new_v4().as_u64_pair();
-    #[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
-    let group = group as u32 | 1 << 31;
-    let absent = Some(Errno::ENODEV as i32);
-    let mut requests: Vec<Request> = names
-        .iter()
-        .map(|name| Request {
-            accept: absent,
-            ..set_link(LinkUnspec::new_with_name(name).link_group(group))
-        })
-        .collect();
-    requests.push(Request {
-        accept: absent,
-        ..Request::change(RouteNetlinkMessage::DelLink(
-            LinkUnspec::new_with_index(0).link_group(group).build(),
-        ))
-    });
-
-    requests
+    [alone, nameless].map(|link| Request {
+        accept: Some(Errno::ENODEV as i32),
+        ..set_link(link)
+    })
 }
 
 /// Deletes a link.

@@ -73,7 +73,6 @@ impl<'a> Session<'a> {
         };
 
         let mut pending = Pending::default();
-        let mut pairs = Vec::new();
         for (n, operation) in batch.iter().enumerate() {
             match operation {
                 Operation::CreateBridge { bridge, network } => {
@@ -86,11 +85,11 @@ impl<'a> Session<'a> {
                 Operation::DeleteBridge { bridge } => {
                     pending.push(n, [messages::delete_link(bridge)]);
                 }
-                Operation::DeletePair { host_end, .. } => {
-                    pairs.push(host_end);
-                    // The last of them in a row deletes them all.
-                    if !matches!(batch.get(n + 1), Some(Operation::DeletePair { .. })) {
-                        pending.push(n, messages::delete_links(&std::mem::take(&mut pairs)));
+                Operation::ReleasePair { host_end, .. } => {
+                    match pending.index_of(&mut host, n, host_end) {
+                        Ok(index) => pending.push(n, messages::release_link(index)),
+                        Err((_, error)) if is_absent(&error) => {}
+                        Err(refusal) => return Err(refusal),
                     }
                 }
                 // These name the bridge by its index, which it has by now or
@@ -197,16 +196,16 @@ impl Pending {
             .map_err(|(n, error)| (operations.get(n).copied().unwrap_or_default(), error))
     }
 
-    /// Index of a bridge, when all that waits has been done.
+    /// Index of a link, when all that waits has been done.
     fn index_of(
         &mut self,
         socket: &mut Rtnetlink,
         operation: usize,
-        bridge: &str,
+        link: &str,
     ) -> Result<u32, Refusal> {
         self.send(socket)?;
 
-        match find(socket, bridge) {
+        match find(socket, link) {
             Ok(Some(link)) => Ok(link.index),
             Ok(None) => Err((operation, Errno::ENODEV.into())),
             Err(error) => Err((operation, error)),

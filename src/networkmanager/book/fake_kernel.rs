@@ -110,7 +110,7 @@ impl FakeKernel {
                     None => refuse(),
                 }
             }
-            Operation::DeletePair { host_end, .. } => {
+            Operation::ReleasePair { host_end, .. } => {
                 self.links.remove(host_end);
                 Ok(())
             }

@@ -88,7 +88,7 @@ fn networks_come_back_after_a_reboot() {
 fn instance_without_link_is_not_taken_over() {
     on_own_machine(async |machine| {
         left_running(&machine).await;
-        machine.apply(Operation::DeletePair {
+        machine.apply(Operation::ReleasePair {
             instance: id(1),
             host_end: names::host_end(id(1)),
         });

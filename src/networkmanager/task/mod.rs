@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use self::seats::Arrival;
 use crate::model::InstanceId;
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
 use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
-use crate::networkmanager::plan::{self, Seat};
 use crate::networkmanager::store::{self, Stored};
 use crate::storage::Database;
 
@@ -47,6 +47,10 @@ pub struct NetworkTask {
     jobs: JoinSet<Done>,
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
+    /// Instances that wait for the next job that connects.
+    arriving: Vec<Arrival>,
+    /// A job that connects is under way.
+    connecting: bool,
     /// Instances that wait for the next job that detaches.
     leaving: Vec<(InstanceId, Answer<()>)>,
     /// A job that detaches is under way.
@@ -67,7 +71,9 @@ enum Event {
 /// A job has ended.
 #[derive(Debug)]
 enum Done {
-    Attached(Seat, Answer<Attachment>, Result<Attachment, NetworkError>),
+    /// The inside of a seat is made.
+    Prepared(Arrival, Result<(), NetworkError>),
+    Attached(Vec<(Arrival, Result<Attachment, NetworkError>)>),
     Detached(Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>),
     Found(
         Answer<Vec<InstanceId>>,
@@ -99,6 +105,8 @@ impl Networks {
             saved,
             jobs: JoinSet::new(),
             busy: BTreeSet::new(),
+            arriving: Vec::new(),
+            connecting: false,
             leaving: Vec::new(),
             detaching: false,
             waiting: VecDeque::new(),
@@ -131,13 +139,15 @@ impl NetworkTask {
                 Event::RetryDue => self.update(self.book.wanted()).await,
                 Event::InputsClosed => break,
             }
-            // Those that leave together are detached together.
+            // Those that come or leave together are worked on together.
+            self.connect_arriving();
             if self.commands.is_empty() || !self.has_room() {
                 self.detach_leaving();
             }
         }
 
         loop {
+            self.connect_arriving();
             self.detach_leaving();
             let Some(done) = self.jobs.join_next().await else {
                 return;
@@ -156,10 +166,8 @@ impl NetworkTask {
 
         match command {
             Command::Update(networks) => self.update(networks).await,
-            Command::Attach(request, answer) => self.seat(*request, answer, |kernel, seat| {
-                kernel.apply(&plan::attach(seat))
-            }),
-            Command::Adopt(request, answer) => self.seat(*request, answer, Kernel::check),
+            Command::Attach(request, answer) => self.attach(*request, answer),
+            Command::Adopt(request, answer) => self.adopt(*request, answer),
             Command::Change(request, answer) => self.change(*request, answer),
             Command::Detach(id, answer) => self.detach(id, answer),
             Command::Found(answer) => {
@@ -190,12 +198,12 @@ impl NetworkTask {
 
     async fn done(&mut self, done: Done) {
         match done {
-            Done::Attached(seat, answer, outcome) => {
-                if outcome.is_err() {
-                    self.leave(seat.instance).await;
+            Done::Prepared(arrival, outcome) => self.prepared(arrival, outcome).await,
+            Done::Attached(outcomes) => {
+                self.connecting = false;
+                for (arrival, outcome) in outcomes {
+                    self.attached(arrival, outcome).await;
                 }
-                reply(answer, outcome);
-                self.next(seat.instance).await;
             }
             Done::Detached(outcomes) => {
                 self.detaching = false;

@@ -9,11 +9,30 @@ use crate::model::InstanceId;
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::handle::{Answer, AttachRequest, Attachment};
-use crate::networkmanager::plan::Seat;
+use crate::networkmanager::plan::{self, Seat};
+
+/// An instance on its way into a network.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    seat: Seat,
+    request: AttachRequest,
+    answer: Answer<Attachment>,
+}
 
 impl NetworkTask {
-    /// Books a seat, and has `work` see to it that the instance has it.
-    pub(super) fn seat(
+    /// Books a seat, and has its inside made. Several are made at a time.
+    pub(super) fn attach(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
+        self.seat(request, answer, |kernel, seat| {
+            kernel.apply(&plan::prepare(seat))
+        });
+    }
+
+    /// Books a seat that an instance has already.
+    pub(super) fn adopt(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
+        self.seat(request, answer, Kernel::check);
+    }
+
+    fn seat(
         &mut self,
         request: AttachRequest,
         answer: Answer<Attachment>,
@@ -29,12 +48,68 @@ impl NetworkTask {
             address = %seat.address, "instance gets its place in the network");
         self.busy.insert(seat.instance);
         let kernel = Arc::clone(&self.kernel);
+        self.jobs.spawn_blocking(move || {
+            let outcome = work(&kernel, &seat);
+            Done::Prepared(
+                Arrival {
+                    seat,
+                    request,
+                    answer,
+                },
+                outcome,
+            )
+        });
+    }
+
+    pub(super) async fn prepared(&mut self, arrival: Arrival, outcome: Result<(), NetworkError>) {
+        match outcome {
+            Ok(()) => self.arriving.push(arrival),
+            Err(error) => self.attached(arrival, Err(error)).await,
+        }
+    }
+
+    /// Connects all that wait for it in one job: one batch of netlink requests
+    /// for all of them.
+    pub(super) fn connect_arriving(&mut self) {
+        if self.connecting || self.arriving.is_empty() {
+            return;
+        }
+
+        self.connecting = true;
+        let arrivals = std::mem::take(&mut self.arriving);
+        let kernel = Arc::clone(&self.kernel);
         let settings = Arc::clone(&self.settings);
         self.jobs.spawn_blocking(move || {
-            let outcome =
-                work(&kernel, &seat).map(|()| kernel.attachment(&settings, &request, &seat));
-            Done::Attached(seat, answer, outcome)
+            let seats: Vec<Seat> = arrivals
+                .iter()
+                .map(|arrival| arrival.seat.clone())
+                .collect();
+            let outcomes = kernel.connect(&seats);
+            let outcomes = arrivals.into_iter().zip(outcomes);
+            Done::Attached(
+                outcomes
+                    .map(|(arrival, outcome)| {
+                        let outcome = outcome.map(|()| {
+                            kernel.attachment(&settings, &arrival.request, &arrival.seat)
+                        });
+                        (arrival, outcome)
+                    })
+                    .collect(),
+            )
         });
+    }
+
+    pub(super) async fn attached(
+        &mut self,
+        arrival: Arrival,
+        outcome: Result<Attachment, NetworkError>,
+    ) {
+        let instance = arrival.seat.instance;
+        if outcome.is_err() {
+            self.leave(instance).await;
+        }
+        reply(arrival.answer, outcome);
+        self.next(instance).await;
     }
 
     pub(super) fn change(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
