@@ -9,7 +9,6 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::addresses::{InterfaceAddress, Mac};
-use super::names;
 use crate::model::{InstanceId, NetworkId};
 
 /// One change of the machine.
@@ -49,8 +48,8 @@ pub(super) enum Operation {
         host_end: String,
         bridge: String,
     },
-    /// Takes the host's end of a veth pair off its bridge and its name away. The
-    /// kernel deletes the pair with the namespace of the other end.
+    /// Makes the host's end of a veth pair nobody's. The kernel deletes the pair
+    /// with the namespace of the other end.
     ReleasePair {
         instance: InstanceId,
         host_end: String,
@@ -111,13 +110,9 @@ impl Operation {
             Self::CreateNamespace { instance } => Some(Self::DeleteNamespace {
                 instance: *instance,
             }),
-            Self::CreatePair {
-                instance, host_end, ..
-            } => Some(Self::ReleasePair {
-                instance: *instance,
-                host_end: host_end.clone(),
-            }),
-            Self::RepairBridge { .. }
+            // The pair goes with the namespace.
+            Self::CreatePair { .. }
+            | Self::RepairBridge { .. }
             | Self::SetAddress { .. }
             | Self::JoinBridge { .. }
             | Self::ReleasePair { .. }
@@ -171,22 +166,21 @@ pub(super) struct Seat {
     pub(super) instance: InstanceId,
     pub(super) network: NetworkId,
     pub(super) bridge: String,
+    /// Name of the host's end of its veth pair.
+    pub(super) host_end: String,
     pub(super) address: InterfaceAddress,
     pub(super) gateway: Ipv4Addr,
 }
 
-/// Makes all of an instance's seat but the connection to the bridge. What an
-/// earlier life of it has left goes first.
+/// Makes all of an instance's seat but the connection to the bridge.
 pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
     let instance = seat.instance;
-    let host_end = names::host_end(instance);
 
-    let mut operations = detach(instance);
-    operations.extend([
+    vec![
         Operation::CreateNamespace { instance },
         Operation::CreatePair {
             instance,
-            host_end,
+            host_end: seat.host_end.clone(),
             mac: super::addresses::instance_mac(seat.address.address),
         },
         Operation::SetAddress {
@@ -194,16 +188,14 @@ pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
             address: seat.address,
             gateway: seat.gateway,
         },
-    ]);
-
-    operations
+    ]
 }
 
 /// Connects an instance, whose seat is prepared, to its network.
 pub(super) fn connect(seat: &Seat) -> Operation {
     Operation::JoinBridge {
         instance: seat.instance,
-        host_end: names::host_end(seat.instance),
+        host_end: seat.host_end.clone(),
         bridge: seat.bridge.clone(),
     }
 }
@@ -211,24 +203,27 @@ pub(super) fn connect(seat: &Seat) -> Operation {
 /// All of a seat, in one plan.
 #[cfg(test)]
 pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
-    let mut operations = prepare(seat);
+    let mut operations = detach(seat.instance, None);
+    operations.extend(prepare(seat));
     operations.push(connect(seat));
     operations
 }
 
-/// Takes from an instance all that [`prepare`] and [`connect`] gave it.
+/// Takes from an instance all that [`prepare`] and [`connect`] gave it. Its host
+/// end is not named when nobody knows of one.
 ///
 /// The pair goes with the namespace, but only a while later, as the kernel takes
-/// its time for both. Nobody waits for that: without its name the pair is in
-/// nobody's way.
-pub(super) fn detach(instance: InstanceId) -> Vec<Operation> {
-    vec![
-        Operation::ReleasePair {
-            instance,
-            host_end: names::host_end(instance),
-        },
-        Operation::DeleteNamespace { instance },
-    ]
+/// its time for both. Nobody waits for that.
+pub(super) fn detach(instance: InstanceId, host_end: Option<&str>) -> Vec<Operation> {
+    let release = host_end.map(|host_end| Operation::ReleasePair {
+        instance,
+        host_end: host_end.to_owned(),
+    });
+
+    release
+        .into_iter()
+        .chain([Operation::DeleteNamespace { instance }])
+        .collect()
 }
 
 /// A plan failed.
@@ -272,6 +267,7 @@ mod tests {
             instance: InstanceId::from_u128(1),
             network: "provider".into(),
             bridge: "br-provider".into(),
+            host_end: "veth1".into(),
             address: InterfaceAddress {
                 address: Ipv4Addr::new(10, 1, 0, 2),
                 prefix: 24,
@@ -299,20 +295,34 @@ mod tests {
         let batches = performed(&prepare(&seat()), usize::MAX);
 
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
-        // What was left, the namespace's name, its inside.
-        assert_eq!(sizes, [1, 2, 2]);
+        // The namespace's name, its inside.
+        assert_eq!(sizes, [1, 2]);
     }
 
     #[test]
     fn failed_plan_is_undone_in_reverse() {
-        let batches = performed(&prepare(&seat()), 3);
+        let bridge = "br-provider".to_owned();
+        let address = seat().address;
+        let mut plan = vec![
+            Operation::CreateBridge {
+                bridge: bridge.clone(),
+                network: seat().network,
+            },
+            Operation::AddAddress { bridge, address },
+        ];
+        plan.extend(prepare(&seat()));
 
-        let instance = seat().instance;
+        let batches = performed(&plan, 3);
+
         assert_eq!(
             batches[3..],
             [
-                [format!("release network link of instance {instance}")],
-                [format!("delete network namespace of instance {instance}")],
+                [format!(
+                    "delete network namespace of instance {}",
+                    seat().instance
+                )],
+                ["take address 10.1.0.2/24 from bridge br-provider".to_owned()],
+                ["delete bridge br-provider".to_owned()],
             ]
         );
     }
@@ -323,11 +333,11 @@ mod tests {
 
         let failure = carry_out(&prepare(&seat()), |_| {
             calls += 1;
-            if calls < 3 { Ok(()) } else { Err(calls) }
+            if calls < 2 { Ok(()) } else { Err(calls) }
         })
         .unwrap_err();
 
-        assert_eq!(failure.cause, 3);
-        assert_eq!(failure.left, [4, 5]);
+        assert_eq!(failure.cause, 2);
+        assert_eq!(failure.left, [3]);
     }
 }

@@ -133,19 +133,12 @@ pub(super) fn join_bridge(
     ]
 }
 
-/// Takes a link off its bridge, down, and its name and alias away. The new name
-/// is nobody's.
-pub(super) fn release_link(index: u32) -> [Request; 2] {
-    // Not before it is down: older kernels rename no link that is up.
-    let alone = LinkUnspec::new_with_index(index).nocontroller().down();
-    let nameless = LinkUnspec::new_with_index(index)
-        .name(names::released(Uuid::new_v4()))
-        .alias(names::RELEASED.to_owned());
-
-    [alone, nameless].map(|link| Request {
+/// Makes the host's end of a pair nobody's.
+pub(super) fn release_link(name: &str) -> Request {
+    Request {
         accept: Some(Errno::ENODEV as i32),
-        ..set_link(link)
-    })
+        ..set_link(LinkUnspec::new_with_name(name).alias(names::RELEASED.to_owned()))
+    }
 }
 
 /// Deletes a link.

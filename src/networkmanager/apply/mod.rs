@@ -115,7 +115,9 @@ impl Kernel {
             .zip(joins)
             .map(|(seat, join)| {
                 session.perform(&[join]).inspect_err(|_| {
-                    if let Err(error) = session.perform_each(&plan::detach(seat.instance)) {
+                    if let Err(error) =
+                        session.perform_each(&plan::detach(seat.instance, Some(&seat.host_end)))
+                    {
                         warn!(error = %Chain(&error), "something of a failed plan is left");
                     }
                 })
@@ -123,9 +125,16 @@ impl Kernel {
             .collect()
     }
 
-    /// Takes from instances all that they have. One outcome for each.
-    pub(super) fn detach(&self, instances: &[InstanceId]) -> Vec<Result<(), NetworkError>> {
-        let plans: Vec<Vec<Operation>> = instances.iter().copied().map(plan::detach).collect();
+    /// Takes from instances all that they have, their host ends by name. One
+    /// outcome for each.
+    pub(super) fn detach(
+        &self,
+        instances: &[(InstanceId, Option<String>)],
+    ) -> Vec<Result<(), NetworkError>> {
+        let plans: Vec<Vec<Operation>> = instances
+            .iter()
+            .map(|(instance, host_end)| plan::detach(*instance, host_end.as_deref()))
+            .collect();
         let mut session = Session::new(self);
 
         // All links in one go. If that fails, doing it one by one tells whose
@@ -202,8 +211,8 @@ impl Kernel {
         let failed = |error: io::Error| different(error.to_string());
 
         let mut host = self.host().map_err(failed)?;
-        let host_end = names::host_end(instance);
-        let link = find(&mut host, &host_end)
+        let host_end = &seat.host_end;
+        let link = find(&mut host, host_end)
             .map_err(failed)?
             .ok_or_else(|| different(format!("its link {host_end} is gone")))?;
         let bridge = find(&mut host, &seat.bridge)

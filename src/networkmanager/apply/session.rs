@@ -85,12 +85,8 @@ impl<'a> Session<'a> {
                 Operation::DeleteBridge { bridge } => {
                     pending.push(n, [messages::delete_link(bridge)]);
                 }
-                Operation::ReleasePair { host_end, .. } => {
-                    match pending.index_of(&mut host, n, host_end) {
-                        Ok(index) => pending.push(n, messages::release_link(index)),
-                        Err((_, error)) if is_absent(&error) => {}
-                        Err(refusal) => return Err(refusal),
-                    }
+                Operation::ReleasePair { instance, host_end } => {
+                    pending.push(n, [self.release(*instance, host_end)]);
                 }
                 // These name the bridge by its index, which it has by now or
                 // gets from an operation before them.
@@ -125,6 +121,14 @@ impl<'a> Session<'a> {
 
         self.host = Some(host);
         Ok(())
+    }
+
+    /// A pair whose namespace has lost its name, but is in use, would stay.
+    fn release(&self, instance: InstanceId, host_end: &str) -> Request {
+        match netns::open(&self.kernel.namespace(instance)) {
+            Ok(Some(_)) => messages::release_link(host_end),
+            Ok(None) | Err(_) => messages::delete_link(host_end),
+        }
     }
 
     fn inside(&mut self, instance: InstanceId, batch: &[Operation]) -> Result<(), Refusal> {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::model::{InstanceId, NetworkParameters};
 use crate::networkmanager::apply::{Kernel, netns};
-use crate::networkmanager::existing::Existing;
+use crate::networkmanager::existing::{Existing, Link};
 use crate::networkmanager::names;
 use crate::networkmanager::plan::Operation;
 use crate::networkmanager::{AttachRequest, NetworkSettings, Networks};
@@ -97,6 +97,13 @@ impl Machine {
         self.kernel().survey().unwrap()
     }
 
+    /// Name of the host's end of an instance's link.
+    pub(super) fn host_end(&self, instance: InstanceId) -> Option<String> {
+        let links = self.links();
+        let mut host_ends = links.host_ends();
+        host_ends.find_map(|(id, name)| (id == instance).then(|| name.to_owned()))
+    }
+
     /// All that a machine has of networks: names of links, names of namespaces,
     /// and mounts. Links that the kernel is about to delete have to go.
     pub(super) fn inventory(&self) -> BTreeSet<String> {
@@ -110,7 +117,10 @@ impl Machine {
         let start = Instant::now();
         let links = loop {
             let links = self.links().links;
-            if links.values().all(|link| link.alias != names::RELEASED) {
+            let dying = |(name, link): (&String, &Link)| {
+                link.alias == names::RELEASED || link.alias.is_empty() && name.starts_with("veth")
+            };
+            if !links.iter().any(dying) {
                 break links;
             }
             assert!(start.elapsed() < PATIENCE, "released links stay: {links:?}");

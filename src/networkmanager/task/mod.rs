@@ -8,7 +8,7 @@
 mod provide;
 mod seats;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct NetworkTask {
     book: Book,
     saved: Vec<Stored>,
     jobs: JoinSet<Done>,
+    /// Names of the links of instances that were found and not yet taken over.
+    found: BTreeMap<InstanceId, String>,
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
     /// Instances that wait for the next job that connects.
@@ -104,6 +106,10 @@ impl Networks {
             book: Book::restored(saved.clone(), &existing),
             saved,
             jobs: JoinSet::new(),
+            found: existing
+                .host_ends()
+                .map(|(instance, name)| (instance, name.to_owned()))
+                .collect(),
             busy: BTreeSet::new(),
             arriving: Vec::new(),
             connecting: false,
@@ -210,6 +216,7 @@ impl NetworkTask {
                 for (instance, answer, outcome) in outcomes {
                     // What could not be taken away keeps its address booked.
                     if outcome.is_ok() {
+                        self.found.remove(&instance);
                         self.leave(instance).await;
                     }
                     reply(answer, outcome);

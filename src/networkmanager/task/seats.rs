@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use tracing::debug;
+use uuid::Uuid;
 
 use super::{Done, NetworkTask, reply, survey};
 use crate::model::InstanceId;
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::handle::{Answer, AttachRequest, Attachment};
+use crate::networkmanager::names;
 use crate::networkmanager::plan::{self, Seat};
 
 /// An instance on its way into a network.
@@ -22,23 +24,30 @@ pub(super) struct Arrival {
 impl NetworkTask {
     /// Books a seat, and has its inside made. Several are made at a time.
     pub(super) fn attach(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
-        self.seat(request, answer, |kernel, seat| {
-            kernel.apply(&plan::prepare(seat))
+        let host_end = names::host_end(Uuid::new_v4());
+        let old = self.found.remove(&request.id);
+        self.seat(request, host_end, answer, move |kernel, seat| {
+            let mut operations = plan::detach(seat.instance, old.as_deref());
+            operations.extend(plan::prepare(seat));
+            kernel.apply(&operations)
         });
     }
 
     /// Books a seat that an instance has already.
     pub(super) fn adopt(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
-        self.seat(request, answer, Kernel::check);
+        // One that has none is found out by the check.
+        let host_end = self.found.get(&request.id).cloned().unwrap_or_default();
+        self.seat(request, host_end, answer, Kernel::check);
     }
 
     fn seat(
         &mut self,
         request: AttachRequest,
+        host_end: String,
         answer: Answer<Attachment>,
         work: impl FnOnce(&Kernel, &Seat) -> Result<(), NetworkError> + Send + 'static,
     ) {
-        let seat = match self.book.take_seat(&request) {
+        let seat = match self.book.take_seat(&request, host_end) {
             Ok(seat) => seat,
             Err(error) => return reply(answer, Err(error)),
         };
@@ -135,9 +144,13 @@ impl NetworkTask {
 
         self.detaching = true;
         let (instances, answers): (Vec<_>, Vec<_>) = self.leaving.drain(..).unzip();
+        let named: Vec<_> = instances
+            .iter()
+            .map(|&instance| (instance, self.host_end(instance)))
+            .collect();
         let kernel = Arc::clone(&self.kernel);
         self.jobs.spawn_blocking(move || {
-            let outcomes = kernel.detach(&instances);
+            let outcomes = kernel.detach(&named);
             let outcomes = instances.into_iter().zip(answers).zip(outcomes);
             Done::Detached(
                 outcomes
@@ -145,6 +158,13 @@ impl NetworkTask {
                     .collect(),
             )
         });
+    }
+
+    fn host_end(&self, instance: InstanceId) -> Option<String> {
+        let booked = self.book.host_end(instance);
+        booked
+            .or_else(|| self.found.get(&instance).map(String::as_str))
+            .map(str::to_owned)
     }
 
     /// Takes an instance out of the book, and with the last one its network,
