@@ -11,7 +11,6 @@ mod session;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -64,8 +63,6 @@ impl Kernel {
         request: &AttachRequest,
         seat: &Seat,
     ) -> Attachment {
-        let resolvers = host_resolvers(&settings.resolv_conf);
-
         Attachment {
             netns: self.namespace(seat.instance),
             hosts: hosts::hosts_text(
@@ -74,7 +71,7 @@ impl Kernel {
                 request.hostname.as_deref(),
                 &settings.hosts,
             ),
-            resolv_conf: hosts::resolv_conf_text(&request.network.dns_servers, &resolvers),
+            resolv_conf: hosts::resolv_conf_text(seat.gateway),
         }
     }
 
@@ -239,17 +236,6 @@ impl Kernel {
     fn host(&self) -> io::Result<Rtnetlink> {
         netns::run_in(self.host.as_fd(), Rtnetlink::open)
     }
-}
-
-/// The host's resolvers, from the first file that names one which instances can
-/// reach.
-fn host_resolvers(files: &[PathBuf]) -> Vec<Ipv4Addr> {
-    files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .map(|text| hosts::reachable_resolvers(&text))
-        .find(|resolvers| !resolvers.is_empty())
-        .unwrap_or_default()
 }
 
 /// All IPv4 addresses of a namespace, each with the index of its link.
