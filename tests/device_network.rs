@@ -181,7 +181,7 @@ fn traffic_goes_on_whatever_happens_to_the_manager() {
         .service(&alice)
         .service(&carol)
         .instance_with("carol", 0, 20, &in_the_other(20));
-    let state = |rules| {
+    let state = |rules: &[(&str, &str, &str)]| {
         services
             .clone()
             .instance_with("alice", 0, 10, &in_the_first(10, rules))

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aos_names::NetworkNames;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
@@ -144,6 +145,25 @@ impl Machine {
             .split(['\n', ','])
             .map(|line| line.trim_matches(['\t', ' ', '{', '}']).to_owned())
             .collect()
+    }
+
+    /// What the name server is told: networks, and one line for each name.
+    pub(super) fn published(&self) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        for entry in fs::read_dir(self.directory.path().join("names")).unwrap() {
+            let text = fs::read(entry.unwrap().path()).unwrap();
+            let file = NetworkNames::read(&text).unwrap();
+            let network = format!(
+                "in {} on {} {}/{}",
+                file.network, file.bridge, file.gateway, file.prefix
+            );
+            for instance in file.instances {
+                let names = instance.names.iter();
+                lines.extend(names.map(|name| format!("{name} {} {network}", instance.address)));
+            }
+            lines.insert(network);
+        }
+        lines
     }
 
     pub(super) fn namespaces(&self) -> std::path::PathBuf {

@@ -10,6 +10,7 @@ use super::cases::{allow, expose, instance};
 use super::machine::{Machine, Manager, id, network, on_own_machine};
 use super::places::Place;
 use super::probes::{Knock, PATIENCE};
+use crate::networkmanager::names;
 use crate::networkmanager::{AttachRequest, Speeds, TrafficLimits};
 
 /// Of the random sequence.
@@ -91,23 +92,53 @@ fn any_wish(random: &mut fastrand::Rng, n: u8) -> AttachRequest {
 }
 
 /// All that the machine has of networks, without what differs from one machine
-/// to another that has the same.
+/// to another that has the same: numbers, and names of chance.
 fn state(machine: &Machine) -> BTreeSet<String> {
     let links = machine.links().links;
-    let name_of = |index| links.iter().find(|(_, link)| Some(link.index) == index);
-    let links = links.iter().map(|(name, link)| {
-        let master = name_of(link.master).map(|(name, _)| name);
+    let mut lines = machine.rules();
+    lines.extend(
+        Place::here()
+            .sh("tc qdisc show")
+            .lines()
+            .map(without_handle),
+    );
+    for link in links.values() {
+        let master = links.iter().find(|(_, of)| Some(of.index) == link.master);
         let addresses: Vec<_> = link.addresses.iter().map(ToString::to_string).collect();
-        format!("{name} {} {master:?} {} {addresses:?}", link.alias, link.up)
-    });
-    let shaping = Place::here().sh("tc qdisc show");
-    // Handles are numbers of chance.
-    let shaping = shaping.lines().map(|line| {
-        let words = line.split(' ').enumerate();
-        let words = words.filter(|(n, _)| *n != 2).map(|(_, word)| word);
-        words.collect::<Vec<_>>().join(" ")
-    });
-    links.chain(shaping).chain(machine.rules()).collect()
+        lines.insert(format!(
+            "link {} port of {:?} up {} {addresses:?}",
+            link.alias,
+            master.map(|(name, _)| name),
+            link.up
+        ));
+    }
+
+    let (released, kept): (Vec<_>, Vec<_>) = links
+        .iter()
+        .partition(|(_, link)| link.alias == names::RELEASED);
+    lines
+        .into_iter()
+        .filter(|line| !line.contains(names::RELEASED))
+        .filter(|line| {
+            !released
+                .iter()
+                .any(|(name, _)| line.contains(name.as_str()))
+        })
+        .map(|line| {
+            kept.iter()
+                .filter(|(_, link)| names::instance_of(&link.alias).is_some())
+                .fold(line, |line, (name, link)| {
+                    line.replace(name.as_str(), &link.alias)
+                })
+        })
+        .collect()
+}
+
+/// A line of `tc`: kind, and what comes after the handle.
+fn without_handle(line: &str) -> String {
+    let words = line.split(' ').enumerate();
+    let words = words.filter(|(n, _)| *n != 2).map(|(_, word)| word);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// What is there of these instances on a machine that had nothing else.

@@ -3,6 +3,7 @@
 mod amounts;
 mod attach;
 mod cases;
+mod failures;
 mod figures;
 mod frames;
 mod leftovers;
@@ -11,6 +12,7 @@ mod many;
 mod networks;
 mod places;
 mod probes;
+mod published;
 mod reach;
 mod restarts;
 mod spoofing;
