@@ -76,6 +76,7 @@ impl Machine {
     pub(super) async fn start(&self) -> Manager {
         let settings = NetworkSettings {
             namespaces: self.directory.path().join("netns"),
+            names: self.directory.path().join("names"),
             ..NetworkSettings::default()
         };
         let (networks, task) = Networks::start(self.database.clone(), settings)
@@ -171,7 +172,7 @@ impl Machine {
     }
 
     fn kernel(&self) -> Kernel {
-        Kernel::open(&self.namespaces()).unwrap()
+        Kernel::open(&self.namespaces(), false).unwrap()
     }
 }
 
