@@ -14,6 +14,7 @@ mod apply;
 mod book;
 mod error;
 mod existing;
+mod firewall;
 mod handle;
 mod hosts;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod takeover;
 mod task;
 
 pub use error::NetworkError;
+pub use firewall::RuleFault;
 pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks, Speeds, TrafficLimits};
 pub use takeover::take_over;
 pub use task::NetworkTask;

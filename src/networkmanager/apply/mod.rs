@@ -6,6 +6,7 @@
 mod messages;
 mod netlink;
 pub(super) mod netns;
+pub(super) mod nft;
 mod session;
 
 use std::collections::BTreeMap;
