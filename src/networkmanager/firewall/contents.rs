@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-pub(in crate::networkmanager) use super::sets::ObjectKind;
 use super::permissions::{PortRange, Protocol, Target, joined};
 use super::rules::{BridgeRules, InstanceRules};
+pub(in crate::networkmanager) use super::sets::ObjectKind;
 use super::sets::SetId;
 use crate::model::{Flow, InstanceId};
 
@@ -155,8 +155,20 @@ impl Contents {
         let Flow { received, sent } = instance.start;
         let limits = instance.limits;
         for (prefix, counters, quotas, bytes, limit) in [
-            (IN, SetId::CountersIn, SetId::QuotasIn, received, limits.download),
-            (OUT, SetId::CountersOut, SetId::QuotasOut, sent, limits.upload),
+            (
+                IN,
+                SetId::CountersIn,
+                SetId::QuotasIn,
+                received,
+                limits.download,
+            ),
+            (
+                OUT,
+                SetId::CountersOut,
+                SetId::QuotasOut,
+                sent,
+                limits.upload,
+            ),
         ] {
             let name = format!("{prefix}{id}");
             self.add_object(counters, address, &name, Object::Counter { bytes });
@@ -190,9 +202,8 @@ impl Contents {
 
         for ((destination, protocol), ranges) in ports {
             for range in joined(ranges) {
-                let key = |port| {
-                    [&source, &destination.octets(), &*service(protocol, port)].concat()
-                };
+                let key =
+                    |port| [&source, &destination.octets(), &*service(protocol, port)].concat();
                 self.add(SetId::Allowed, key(range.first), Edge::To(key(range.last)));
             }
         }

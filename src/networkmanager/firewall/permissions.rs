@@ -201,9 +201,7 @@ fn read_port(text: &str) -> Option<u16> {
     let text = text.trim();
     // `parse` would take `+80`.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|port| digits && *port != 0)
+    text.parse().ok().filter(|port| digits && *port != 0)
 }
 
 fn describe(rule: &FirewallRule) -> String {

@@ -1,6 +1,6 @@
 //! Chains, sets and differences as messages of a batch.
 
-use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_ECHO};
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
 use super::expressions;
 use super::numbers::{
@@ -86,13 +86,27 @@ pub(super) fn clear<'a>(
     }
 }
 
+/// Takes a table away, with all that is in it.
+pub(super) fn delete_table(batch: &mut Batch, of: Family) {
+    let about = "the old table";
+    batch.push(about, message::DELETE_TABLE, family(of), 0, |writer| {
+        writer.text(TABLE_NAME, TABLE);
+    });
+}
+
 /// Makes a table; one that is there stays.
 pub(super) fn table(batch: &mut Batch, of: Family) {
     let create = NLM_F_CREATE;
-    batch.push("the table", message::NEW_TABLE, family(of), create, |writer| {
-        writer.text(TABLE_NAME, TABLE);
-        writer.number(TABLE_FLAGS, 0);
-    });
+    batch.push(
+        "the table",
+        message::NEW_TABLE,
+        family(of),
+        create,
+        |writer| {
+            writer.text(TABLE_NAME, TABLE);
+            writer.number(TABLE_FLAGS, 0);
+        },
+    );
 }
 
 /// Makes the chains and sets of both tables.
@@ -124,9 +138,7 @@ pub(super) fn remove(batch: &mut Batch, difference: &Difference) {
     elements(batch, message::DELETE_ELEMENTS, 0, &difference.remove);
     for id in &difference.remove_objects {
         let inet = family(Family::Inet);
-        // Its last value comes back as an answer.
-        let kind = message::DELETE_OBJECT;
-        batch.push(id.to_string(), kind, inet, NLM_F_ECHO, |writer| {
+        batch.push(id.to_string(), message::DELETE_OBJECT, inet, 0, |writer| {
             name_object(writer, id);
         });
     }
@@ -188,16 +200,22 @@ fn new_chain(batch: &mut Batch, chain: &Chain) {
 fn new_rule(batch: &mut Batch, chain: &Chain, rule: &Rule) {
     let about = format!("rule `{}` of chain {}", rule.purpose, chain.name);
     let flags = NLM_F_CREATE | NLM_F_APPEND;
-    batch.push(about, message::NEW_RULE, family(chain.family), flags, |writer| {
-        writer.text(TABLE_NAME, TABLE);
-        writer.text(RULE_CHAIN, chain.name);
-        writer.nested(RULE_EXPRESSIONS, |writer| {
-            for expression in &rule.expressions {
-                expressions::write(writer, expression);
-            }
-        });
-        writer.bytes(RULE_USERDATA, &userdata(&rule.comment()));
-    });
+    batch.push(
+        about,
+        message::NEW_RULE,
+        family(chain.family),
+        flags,
+        |writer| {
+            writer.text(TABLE_NAME, TABLE);
+            writer.text(RULE_CHAIN, chain.name);
+            writer.nested(RULE_EXPRESSIONS, |writer| {
+                for expression in &rule.expressions {
+                    expressions::write(writer, expression);
+                }
+            });
+            writer.bytes(RULE_USERDATA, &userdata(&rule.comment()));
+        },
+    );
 }
 
 /// A comment as the program `nft` keeps it.

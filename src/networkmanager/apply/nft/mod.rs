@@ -25,9 +25,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use tokio::runtime::Handle;
 use tracing::debug;
 
-use self::decode::object;
 use self::socket::{Batch, Nfnetlink, Refusal};
 use self::survey::Survey;
 pub(in crate::networkmanager) use self::watch::{Tampering, Watch};
@@ -53,6 +53,9 @@ pub(in crate::networkmanager) struct Firewall {
     host: OwnedFd,
     socket: Nfnetlink,
     rules: Rules,
+    /// What counters had seen when they were read last: when others take the
+    /// tables away, that is what is left of them.
+    known: Seen,
     /// What had been read, and reset, when reading ended with an error.
     unreported: Seen,
 }
@@ -64,14 +67,18 @@ impl Firewall {
             host: host.try_clone_to_owned()?,
             socket: run_in(host, Nfnetlink::open)?,
             rules: Rules::default(),
+            known: Seen::new(),
             unreported: Seen::new(),
         })
     }
 
     /// Notices from now on what others do to our tables; within a runtime.
     pub(in crate::networkmanager) fn watch(&self) -> io::Result<Watch> {
-        let socket = run_in(self.host.as_fd(), Watch::listen)?;
-        Watch::of(socket, self.socket.port())
+        let runtime = Handle::current();
+        run_in(self.host.as_fd(), || {
+            let _within = runtime.enter();
+            Watch::open(self.socket.port())
+        })
     }
 
     /// What the tables are made to say.
@@ -85,19 +92,23 @@ impl Firewall {
         &mut self,
         rules: Rules,
     ) -> Result<Counters, NetworkError> {
-        self.make(&rules, &Seen::new())?;
+        self.known.clear();
+        self.make(&rules)?;
         self.rules = rules;
         self.counters()
     }
 
     /// Makes the tables what they should be, after others changed them. What was
-    /// counted before that counts.
+    /// counted up to the last reading counts.
     pub(in crate::networkmanager) fn heal(
         &mut self,
         tampering: &Tampering,
     ) -> Result<Counters, NetworkError> {
+        for (id, bytes) in &tampering.seen {
+            self.known.insert(id.clone(), *bytes);
+        }
         let rules = std::mem::take(&mut self.rules);
-        let made = self.make(&rules, &tampering.seen);
+        let made = self.make(&rules);
         self.rules = rules;
         made?;
         self.counters()
@@ -116,16 +127,21 @@ impl Firewall {
         }
         let mut difference = Difference::between(&old, &rules.contents_of(&changes));
 
-        let last = match self.send(&mut difference) {
-            Ok(last) => last,
+        let mut last = Seen::new();
+        match self.send(&mut difference, &mut last) {
+            Ok(()) => {}
             // It is not there what should be, or there is what should not.
             Err(refusal) if is_drift(&refusal.source) => {
                 debug!(error = %Causes(&NetworkError::from(refusal)), "tables are made anew");
-                self.make(&rules, &Seen::new())?
+                self.make(&rules)?;
             }
             Err(refusal) => return Err(refusal.into()),
-        };
+        }
         self.rules = rules;
+        last.retain(|id, _| difference.remove_objects.contains(id));
+        for id in &difference.remove_objects {
+            self.known.remove(id);
+        }
 
         Ok(counters(&last))
     }
@@ -138,14 +154,11 @@ impl Firewall {
     /// What has been counted, for the last time: counters and quotas begin with
     /// zero. No byte is counted twice or not at all.
     pub(in crate::networkmanager) fn new_day(&mut self) -> Result<Counters, NetworkError> {
-        survey::reset(
-            &mut self.socket,
-            ObjectKind::Counter,
-            &mut self.unreported,
-        )
-        .and_then(|()| survey::reset(&mut self.socket, ObjectKind::Quota, &mut Seen::new()))
-        .map_err(reading)?;
+        survey::reset(&mut self.socket, ObjectKind::Counter, &mut self.unreported)
+            .and_then(|()| survey::reset(&mut self.socket, ObjectKind::Quota, &mut Seen::new()))
+            .map_err(reading)?;
         let seen = std::mem::take(&mut self.unreported);
+        self.known.clear();
 
         // What is made anew later is of the new day.
         self.rules.node = Default::default();
@@ -170,38 +183,46 @@ impl Firewall {
         foreign::drops(&mut self.socket).map_err(reading)
     }
 
-    /// Makes the tables what `rules` say. Objects that are not there begin with
-    /// what was `seen` of them.
-    fn make(&mut self, rules: &Rules, seen: &Seen) -> Result<Seen, NetworkError> {
+    /// Makes the tables what `rules` say.
+    fn make(&mut self, rules: &Rules) -> Result<(), NetworkError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.try_make(rules, seen) {
+            match self.try_make(rules) {
                 Err(refusal) if attempt < ATTEMPTS && is_race(&refusal.source) => {}
                 made => return Ok(made?),
             }
         }
     }
 
-    fn try_make(&mut self, rules: &Rules, seen: &Seen) -> Result<Seen, Refusal> {
+    fn try_make(&mut self, rules: &Rules) -> Result<(), Refusal> {
         let generation = self.socket.generation()?;
         let mut survey = Survey::take(&mut self.socket)?;
+        let mut known = self.known.clone();
+        known.extend(seen_by(&survey.contents.objects));
         let ours = survey.is_ours();
+        let mut batch = self.socket.batch(Some(generation));
         if !ours {
             survey.contents.elements.clear();
+            for (family, frame) in &survey.frames {
+                if frame.flags == 0 {
+                    encode::clear(&mut batch, *family, frame.sets.keys(), frame.chains.keys());
+                } else {
+                    // It cannot be woken and changed at once. It does nothing,
+                    // so nothing is lost with it.
+                    encode::delete_table(&mut batch, *family);
+                    if *family == Family::Inet {
+                        survey.contents.objects.clear();
+                    }
+                }
+            }
         }
-        let mut difference = Difference::between(&survey.contents, &rules.contents());
-        let mut known = seen.clone();
-        known.extend(seen_by(&survey.contents.objects));
-        begin_with(&mut difference, &known);
 
-        let mut batch = self.socket.batch(Some(generation));
+        let mut difference = Difference::between(&survey.contents, &rules.contents());
+        begin_with(&mut difference, &known);
         if ours {
             write(&mut batch, &difference);
         } else {
-            for (family, frame) in &survey.frames {
-                encode::clear(&mut batch, *family, frame.sets.keys(), frame.chains.keys());
-            }
             for family in Family::ALL {
                 encode::table(&mut batch, family);
             }
@@ -211,39 +232,31 @@ impl Firewall {
             encode::add_elements(&mut batch, &difference);
         }
 
-        self.commit(batch)
+        self.socket.commit(batch)
     }
 
-    fn send(&mut self, difference: &mut Difference) -> Result<Seen, Refusal> {
-        let late = difference.add_objects.iter().any(|(id, _)| {
+    /// Makes one transaction of a difference. When objects go, or a limit comes
+    /// for what has been counted for some time, `seen` is what counters say
+    /// before that.
+    fn send(&mut self, difference: &mut Difference, seen: &mut Seen) -> Result<(), Refusal> {
+        let late_limit = difference.add_objects.iter().any(|(id, _)| {
             let counter = id.counter();
             *id != counter && !difference.add_objects.iter().any(|(id, _)| *id == counter)
         });
-        // A limit for what has been counted for some time.
-        if late {
-            let seen = self.seen()?;
-            begin_with(difference, &seen);
+        if late_limit || !difference.remove_objects.is_empty() {
+            *seen = self.seen()?;
+            begin_with(difference, seen);
         }
 
         let mut batch = self.socket.batch(None);
         write(&mut batch, difference);
-        self.commit(batch)
-    }
-
-    /// Last values of the objects that the batch takes away.
-    fn commit(&mut self, batch: Batch) -> Result<Seen, Refusal> {
-        let answers = self.socket.commit(batch)?;
-        Ok(answers
-            .messages()
-            .filter_map(|message| object(&message))
-            .filter(|(id, _)| id.kind == ObjectKind::Counter)
-            .map(|(id, object)| (id, object.bytes()))
-            .collect())
+        self.socket.commit(batch)
     }
 
     fn seen(&mut self) -> io::Result<Seen> {
         let objects = survey::objects(&mut self.socket, Some(ObjectKind::Counter))?;
-        Ok(seen_by(&objects).collect())
+        self.known = seen_by(&objects).collect();
+        Ok(self.known.clone())
     }
 }
 
@@ -295,9 +308,7 @@ fn reading(source: io::Error) -> NetworkError {
 
 /// Somebody else was faster.
 fn is_race(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    // Linux keeps 85 for calls that begin again.
-    code == Some(Errno::ERESTART as i32) || is_drift(error)
+    error.raw_os_error() == Some(Errno::ERESTART as i32) || is_drift(error)
 }
 
 /// The tables are not what they should be.

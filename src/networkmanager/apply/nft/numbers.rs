@@ -7,6 +7,7 @@ pub(super) mod message {
 
     pub(in super::super) const NEW_TABLE: u16 = 0;
     pub(in super::super) const GET_TABLE: u16 = 1;
+    pub(in super::super) const DELETE_TABLE: u16 = 2;
     pub(in super::super) const NEW_CHAIN: u16 = 3;
     pub(in super::super) const GET_CHAIN: u16 = 4;
     pub(in super::super) const DELETE_CHAIN: u16 = 5;

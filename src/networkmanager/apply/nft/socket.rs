@@ -129,11 +129,10 @@ impl Nfnetlink {
         }
     }
 
-    /// Makes what a batch says true. The answers are what messages asked to
-    /// hear of.
-    pub(super) fn commit(&mut self, mut batch: Batch) -> Result<Answers, Refusal> {
+    /// Makes what a batch says true.
+    pub(super) fn commit(&mut self, mut batch: Batch) -> Result<(), Refusal> {
         if batch.about.is_empty() {
-            return Ok(Answers::default());
+            return Ok(());
         }
 
         let last = batch.end();
@@ -164,7 +163,7 @@ impl Nfnetlink {
         }
 
         if done {
-            Ok(answers)
+            Ok(())
         } else {
             Err(io::Error::other("the kernel did not answer").into())
         }
@@ -241,7 +240,7 @@ impl Nfnetlink {
 }
 
 impl Batch {
-    /// Adds a message; `about` goes on "cannot set up ".
+    /// Adds a message, which is about the thing of that name.
     pub(super) fn push(
         &mut self,
         about: impl Into<String>,
@@ -260,12 +259,6 @@ impl Batch {
             resource: 0,
         };
         self.writer.message(head, attributes);
-    }
-
-    /// Bytes of the batch so far.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.writer.as_bytes().len()
     }
 
     /// Writes the end. Only the last message is acknowledged, and each one that

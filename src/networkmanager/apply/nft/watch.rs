@@ -1,13 +1,12 @@
 //! What others do to our tables.
 
+use std::fmt;
 use std::io;
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
-use rtnetlink::sys::Socket;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
 
 use super::numbers::{GENERATION_PROGRAM, GROUP, message};
 use super::wire::{self, Message};
@@ -19,9 +18,8 @@ use crate::networkmanager::firewall::skeleton::TABLE;
 const BUFFER: usize = 4 << 20;
 
 /// Hears of changes of our tables that are not our own.
-#[derive(Debug)]
 pub(in crate::networkmanager) struct Watch {
-    socket: AsyncFd<Socket>,
+    socket: TokioSocket,
     news: News,
 }
 
@@ -30,7 +28,8 @@ pub(in crate::networkmanager) struct Watch {
 pub(in crate::networkmanager) struct Tampering {
     /// The program that did it, when the kernel says so.
     pub(in crate::networkmanager) by: Option<String>,
-    /// What the counters that are gone had seen.
+    /// What the counters that are gone had seen, where the kernel says so: newer
+    /// ones do not.
     pub(super) seen: Seen,
 }
 
@@ -43,22 +42,17 @@ struct News {
 }
 
 impl Watch {
-    /// Opens a socket in the calling thread's network namespace.
-    pub(super) fn listen() -> io::Result<Socket> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind_auto()?;
-        socket.add_membership(GROUP)?;
-        socket.set_non_blocking(true)?;
-        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
+    /// Opens a socket in the calling thread's network namespace, within a
+    /// runtime. `own` is the port of the socket that our own changes come from.
+    pub(super) fn open(own: u32) -> io::Result<Self> {
+        let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
+        let inner = socket.socket_mut();
+        inner.bind_auto()?;
+        inner.add_membership(GROUP)?;
+        setsockopt(inner, sockopt::RcvBufForce, &BUFFER)?;
 
-        Ok(socket)
-    }
-
-    /// Waits on that socket, within a runtime. `own` is the port of the socket
-    /// that our own changes come from.
-    pub(super) fn of(socket: Socket, own: u32) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
+            socket,
             news: News {
                 own,
                 tampering: None,
@@ -70,11 +64,7 @@ impl Watch {
     /// given up and made again.
     pub(in crate::networkmanager) async fn changed(&mut self) -> io::Result<Tampering> {
         loop {
-            let mut ready = self.socket.readable().await?;
-            let Ok(received) = ready.try_io(|socket| socket.get_ref().recv_from_full()) else {
-                continue;
-            };
-            match received {
+            match self.socket.recv_from_full().await {
                 Ok((datagram, _)) => {
                     if let Some(tampering) = self.news.hear(&datagram) {
                         return Ok(tampering);
@@ -87,6 +77,14 @@ impl Watch {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("news", &self.news)
+            .finish_non_exhaustive()
     }
 }
 

@@ -43,7 +43,11 @@ pub(super) fn chains() -> Vec<Chain> {
             "prerouting",
             Some(PREROUTING),
             vec![
-                rule("ports of instances", [of_an_instance()], Goto("from_instance")),
+                rule(
+                    "ports of instances",
+                    [of_an_instance()],
+                    Goto("from_instance"),
+                ),
                 rule(
                     "ports to other nodes",
                     [is_in(SetId::VlanPorts, [input()])],

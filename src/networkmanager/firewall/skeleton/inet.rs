@@ -96,7 +96,10 @@ fn between() -> Vec<Rule> {
             "allowed ports",
             [
                 ipv4(),
-                is_in(SetId::Allowed, [source(0), destination(1), protocol(2), port(3)]),
+                is_in(
+                    SetId::Allowed,
+                    [source(0), destination(1), protocol(2), port(3)],
+                ),
             ],
             Accept,
         ),
@@ -126,7 +129,10 @@ fn to_ours() -> Vec<Rule> {
         rule("replies", [reply(), state(ESTABLISHED)], Goto("download")),
         rule(
             "exposed ports",
-            [is_in(SetId::Exposed, [destination(0), protocol(1), port(2)])],
+            [is_in(
+                SetId::Exposed,
+                [destination(0), protocol(1), port(2)],
+            )],
             Goto("download"),
         ),
         rule("all else to instances", [], Drop),
@@ -194,8 +200,7 @@ fn to_host() -> Vec<Rule> {
         ),
     ];
     rules.extend(
-        [TCP, UDP]
-            .map(|protocol| rule("own name server", [dns(protocol), own_gateway()], Accept)),
+        [TCP, UDP].map(|protocol| rule("own name server", [dns(protocol), own_gateway()], Accept)),
     );
     rules.push(rule("all else to the host", [], Drop));
 

@@ -51,7 +51,10 @@ fn each_byte_from_and_to_the_world_is_counted_once() {
 fn the_host_is_counted_apart() {
     in_lab(|lab| {
         std::fs::write("/run/netns/host", "").unwrap();
-        lab.run("mount", &["--bind", "/proc/thread-self/ns/net", "/run/netns/host"]);
+        lab.run(
+            "mount",
+            &["--bind", "/proc/thread-self/ns/net", "/run/netns/host"],
+        );
         let mut firewall = lab.firewall();
         let mut rules = lab.rules();
         rules.node.sent = 7;
@@ -151,7 +154,9 @@ fn instance_that_goes_tells_its_last_bytes() {
         firewall.restore(lab.rules()).unwrap();
         assert!(lab.reaches("a1", "world", WORLD, 80));
 
-        let last = firewall.change(vec![Change::RemoveInstance(id(1))]).unwrap();
+        let last = firewall
+            .change(vec![Change::RemoveInstance(id(1))])
+            .unwrap();
 
         assert_eq!(last.instances.len(), 1);
         assert_eq!(last.instances[&id(1)].sent, 10 + HEADERS);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use crate::model::{Flow, InstanceId};
 use crate::networkmanager::addresses::instance_mac;
@@ -98,7 +99,9 @@ impl Lab {
     /// Makes the namespace `name` with a port of the bridge that it belongs to.
     pub(super) fn add_instance(&self, name: &str, address: Ipv4Addr) {
         let (bridge, gateway) = network_of(address);
-        let mac = instance_mac(address).map(|byte| format!("{byte:02x}")).join(":");
+        let mac = instance_mac(address)
+            .map(|byte| format!("{byte:02x}"))
+            .join(":");
         let port = port(address);
         self.run("ip", &["netns", "add", name]);
         self.ip_batch(
@@ -186,6 +189,30 @@ impl Lab {
         let server = self.udp(to, address, port);
         let client = self.udp(from, Ipv4Addr::UNSPECIFIED, 0);
         self.send(&client, &server, 10).is_some()
+    }
+
+    /// Whether an echo comes back.
+    pub(super) fn pings(&self, from: &str, address: Ipv4Addr) -> bool {
+        // Type, code, checksum, id, number.
+        const REQUEST: [u8; 8] = [8, 0, 0xf7, 0xfd, 0, 1, 0, 1];
+        const REPLY: u8 = 0;
+        let open = || {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let icmp = SockProtocol::Icmp;
+            Ok(socket(AddressFamily::Inet, SockType::Raw, flags, icmp)?)
+        };
+        let socket = UdpSocket::from(self.inside(from, open).unwrap());
+        socket.set_read_timeout(Some(SILENCE)).unwrap();
+        socket.send_to(&REQUEST, (address, 0)).unwrap();
+
+        let mut packet = [0; 100];
+        while let Ok((length, sender)) = socket.recv_from(&mut packet) {
+            // Behind the header of the packet.
+            if length > 20 && packet[20] == REPLY && sender.ip() == address {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether a connection can be made.
