@@ -14,15 +14,12 @@ mod apply;
 mod book;
 mod error;
 mod existing;
+mod firewall;
 mod handle;
 mod hosts;
 #[cfg(test)]
 mod kernel_tests;
 mod names;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the task takes it up next")
-)]
 mod nameservice;
 mod plan;
 mod store;
@@ -30,6 +27,7 @@ mod takeover;
 mod task;
 
 pub use error::NetworkError;
+pub use firewall::RuleFault;
 pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks, Speeds, TrafficLimits};
 pub use takeover::take_over;
 pub use task::NetworkTask;

@@ -19,7 +19,9 @@ const LONGEST_NAME: usize = 15;
 pub(super) const LONGEST_ID: usize = 200;
 
 const BRIDGE: &str = "br-";
-const HOST_END: &str = "veth";
+/// What the names of host ends begin with. They are as long as names can be:
+/// the firewall recognises them by both.
+pub(super) const HOST_END: &str = "veth";
 const NETWORK_ALIAS: &str = "aos network ";
 const INSTANCE_ALIAS: &str = "aos instance ";
 

@@ -24,7 +24,9 @@ use std::sync::Arc;
 use super::addresses::Subnet;
 use super::error::NetworkError;
 use super::existing::Existing;
+use super::firewall::BridgeRules;
 use super::handle::AttachRequest;
+use super::nameservice::NetworkFacts;
 use super::plan::Seat;
 use super::store::Stored;
 use crate::model::{InstanceId, NetworkId, NetworkParameters};
@@ -168,6 +170,48 @@ impl Book {
     /// Takes the instance out of the book. It may not be in it.
     pub(super) fn leave_seat(&mut self, instance: InstanceId) {
         self.members.remove(&instance);
+    }
+
+    /// All networks, also those that are about to go.
+    pub(super) fn networks(&self) -> impl Iterator<Item = &NetworkId> {
+        self.networks.keys()
+    }
+
+    /// What the firewall has to know of the networks, by their bridges.
+    pub(super) fn bridge_rules(&self) -> BTreeMap<String, BridgeRules> {
+        let networks = self.networks.values();
+        networks
+            .filter_map(|network| {
+                let position = network.position?;
+                let rules = BridgeRules {
+                    subnet: position.subnet,
+                    gateway: position.gateway,
+                    vlan_port: None,
+                };
+                Some((network.wanted.bridge.clone(), rules))
+            })
+            .collect()
+    }
+
+    /// What the name server has to know of each network; nothing while it has
+    /// no bridge.
+    pub(super) fn facts(&self, existing: &Existing) -> Vec<(NetworkId, Option<NetworkFacts>)> {
+        let networks = self.networks.iter();
+        networks
+            .map(|(id, network)| {
+                let wanted = &network.wanted;
+                let link = existing.links.get(&wanted.bridge);
+                let facts = link
+                    .zip(network.position)
+                    .map(|(link, position)| NetworkFacts {
+                        bridge: wanted.bridge.clone(),
+                        bridge_index: link.index,
+                        gateway: position.subnet.interface(position.gateway),
+                        dns_servers: wanted.parameters.dns_servers.clone(),
+                    });
+                (id.clone(), facts)
+            })
+            .collect()
     }
 
     /// The networks that CM no longer wants and that have no instance any more.

@@ -78,6 +78,7 @@ impl Machine {
     pub(super) async fn start(&self) -> Manager {
         let settings = NetworkSettings {
             namespaces: self.directory.path().join("netns"),
+            names: self.directory.path().join("names"),
             ..NetworkSettings::default()
         };
         let (networks, task) = Networks::start(self.database.clone(), settings)
@@ -202,7 +203,7 @@ impl Machine {
     }
 
     fn kernel(&self) -> Kernel {
-        Kernel::open(&self.namespaces()).unwrap()
+        Kernel::open(&self.namespaces(), false).unwrap()
     }
 }
 
