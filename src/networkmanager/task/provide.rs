@@ -70,7 +70,7 @@ impl NetworkTask {
         let (kernel, adopting) = (Arc::clone(&self.kernel), self.adopting);
         let told = blocking(move || {
             if adopting {
-                kernel.note_all(changes);
+                kernel.adopt(changes)?;
             } else if !changes.is_empty() {
                 kernel.admit(changes)?;
             }
@@ -92,6 +92,8 @@ impl NetworkTask {
                 None => self.names.remove_network(&network),
             }
         }
+        let networks = self.book.networks().cloned().collect();
+        self.names.keep_networks(&networks);
         let publication = self.publisher.publication(&self.names);
         if let Err(error) = blocking(move || publication.publish()).await {
             self.refused(&error, "the name server does not know all networks");
