@@ -97,6 +97,7 @@ fn what_was_used_is_used_after_a_restart_and_a_change() {
         manager.stop().await;
         let manager = start(&machine).await;
         manager.networks.adopt(request.clone()).await.unwrap();
+        manager.networks.adopted().await.unwrap();
 
         let rest = send(20);
         assert!((9..=11).contains(&rest), "{rest}");

@@ -16,7 +16,7 @@ async fn start(machine: &Machine) -> Manager {
     let manager = machine.start().await;
     let list = vec![network("one", [10, 1, 0]), network("two", [10, 2, 0])];
     manager.networks.update(list).await;
-    manager.networks.alive().await.unwrap();
+    manager.networks.adopted().await.unwrap();
     manager
 }
 

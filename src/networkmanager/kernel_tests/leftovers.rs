@@ -55,7 +55,7 @@ fn attach_that_fails_inside_the_namespace_leaves_nothing() {
         let before = machine.inventory();
 
         // The gateway is in a subnet that the address is not in.
-        let kernel = Kernel::open(&machine.namespaces()).unwrap();
+        let kernel = Kernel::open(&machine.namespaces(), false).unwrap();
         let refused = kernel
             .apply(&plan::attach(&Seat {
                 instance: id(1),

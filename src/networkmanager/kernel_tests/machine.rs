@@ -30,7 +30,7 @@ use crate::storage::Database;
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a test may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(super) struct Machine {
     directory: TempDir,
@@ -76,10 +76,15 @@ pub(super) fn on_own_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) 
 impl Machine {
     /// Starts a network manager, as after a start of SM.
     pub(super) async fn start(&self) -> Manager {
+        self.start_with(NetworkSettings::default()).await
+    }
+
+    /// Starts one with settings, but for the directories.
+    pub(super) async fn start_with(&self, settings: NetworkSettings) -> Manager {
         let settings = NetworkSettings {
             namespaces: self.directory.path().join("netns"),
             names: self.directory.path().join("names"),
-            ..NetworkSettings::default()
+            ..settings
         };
         let (networks, task) = Networks::start(self.database.clone(), settings)
             .await
@@ -126,7 +131,7 @@ impl Machine {
             if !links.iter().any(dying) {
                 break links;
             }
-            assert!(start.elapsed() < PATIENCE, "released links stay: {links:?}");
+            assert!(start.elapsed() < LIMIT, "released links stay: {links:?}");
             thread::yield_now();
         };
         inventory.extend(links.into_keys());
@@ -275,7 +280,8 @@ pub(super) fn request(id: InstanceId, provider: &str, address: [u8; 4]) -> Attac
             ..NetworkParameters::default()
         },
         provider_id: provider.into(),
-        hostname: Some("web".into()),
+        // Two of a network may not have the same.
+        hostname: Some(format!("web-{}", address[3])),
         exposed_ports: Vec::new(),
         speeds: Default::default(),
         limits: Default::default(),

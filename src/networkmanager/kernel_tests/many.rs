@@ -17,11 +17,14 @@ use crate::networkmanager::{AttachRequest, Speeds, TrafficLimits};
 const STEPS: usize = 60;
 const INSTANCES: u8 = 8;
 
-async fn start(machine: &Machine) -> Manager {
+async fn start(machine: &Machine, running: impl IntoIterator<Item = AttachRequest>) -> Manager {
     let manager = machine.start().await;
     let list = vec![network("one", [10, 1, 0]), network("two", [10, 2, 0])];
     manager.networks.update(list).await;
-    manager.networks.alive().await.unwrap();
+    for request in running {
+        manager.networks.adopt(request).await.unwrap();
+    }
+    manager.networks.adopted().await.unwrap();
     manager
 }
 
@@ -29,7 +32,7 @@ async fn start(machine: &Machine) -> Manager {
 #[ignore = "needs root: run ci/test.sh"]
 fn two_hundred_come_with_all_they_have_and_leave_nothing() {
     on_own_machine(async |machine| {
-        let manager = start(&machine).await;
+        let manager = start(&machine, []).await;
         let before = (machine.inventory(), machine.rules());
         let address = |n| Ipv4Addr::new(10, 1, 0, n + 10);
 
@@ -145,7 +148,7 @@ fn without_handle(line: &str) -> String {
 fn fresh_state(wishes: &BTreeMap<u8, AttachRequest>) -> BTreeSet<String> {
     let (sender, receiver) = mpsc::channel();
     on_own_machine(async |machine| {
-        let manager = start(&machine).await;
+        let manager = start(&machine, []).await;
         for request in wishes.values() {
             manager.networks.attach(request.clone()).await.unwrap();
         }
@@ -160,16 +163,13 @@ fn random_sequence(seed: u64) -> (BTreeSet<String>, BTreeMap<u8, AttachRequest>)
     on_own_machine(async |machine| {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut wishes = BTreeMap::new();
-        let mut manager = start(&machine).await;
+        let mut manager = start(&machine, []).await;
         for _ in 0..STEPS {
             let n = random.u8(1..=INSTANCES);
             match random.u8(0..10) {
                 0 => {
                     manager.stop().await;
-                    manager = start(&machine).await;
-                    for request in wishes.values().cloned() {
-                        manager.networks.adopt(request).await.unwrap();
-                    }
+                    manager = start(&machine, wishes.values().cloned()).await;
                 }
                 1 => {
                     // What cannot be leaves all as it was.

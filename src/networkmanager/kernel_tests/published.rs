@@ -13,7 +13,6 @@ async fn start(machine: &Machine) -> Manager {
     let manager = machine.start().await;
     let list = vec![network("one", [10, 1, 0]), network("two", [10, 2, 0])];
     manager.networks.update(list).await;
-    manager.networks.alive().await.unwrap();
     manager
 }
 
@@ -22,6 +21,7 @@ async fn start(machine: &Machine) -> Manager {
 fn instance_is_published_until_it_leaves() {
     on_own_machine(async |machine| {
         let manager = start(&machine).await;
+        manager.networks.adopted().await.unwrap();
         let before = machine.published();
 
         manager
@@ -60,6 +60,7 @@ fn names_stay_while_the_manager_is_away_and_when_it_is_back() {
         for request in requests {
             manager.networks.adopt(request).await.unwrap();
         }
+        manager.networks.adopted().await.unwrap();
         assert_eq!(machine.published(), before);
     });
 }
@@ -102,6 +103,8 @@ fn taken_name_is_the_error_of_the_second_in_its_network() {
 fn network_that_goes_is_no_longer_published() {
     on_own_machine(async |machine| {
         let manager = start(&machine).await;
+        manager.networks.adopted().await.unwrap();
+        assert_eq!(machine.published().len(), 2);
 
         manager.networks.update(Vec::new()).await;
         manager.networks.alive().await.unwrap();

@@ -8,6 +8,7 @@ use super::machine::{Machine, Manager, id, network, on_own_machine};
 use super::places::{Outside, Place};
 use super::probes::Knock::{self, Icmp, Tcp, Udp};
 use super::steady::Ping;
+use crate::networkmanager::NetworkSettings;
 
 const ALICE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const BOB: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
@@ -23,7 +24,11 @@ const ANYTHING: &[Knock] = &[Tcp(1000), Udp(1000), Icmp];
 /// Alice may call Carol, in several ways; Carol is exposed. Dave is nobody's
 /// friend.
 async fn four_instances(machine: &Machine) -> Manager {
-    let manager = machine.start().await;
+    four_instances_with(machine, NetworkSettings::default()).await
+}
+
+async fn four_instances_with(machine: &Machine, settings: NetworkSettings) -> Manager {
+    let manager = machine.start_with(settings).await;
     let networks = &manager.networks;
     networks
         .update(vec![
@@ -171,6 +176,40 @@ fn outside_needs_no_way_back_to_the_instances() {
         let mut table = Table::default();
 
         table.pass_as(&bob, &internet, public.machine, ANYTHING);
+
+        table.try_out();
+    });
+}
+
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
+fn restricted_host_answers_names_and_echoes_only() {
+    on_own_machine(async |machine| {
+        let public = Outside::public();
+        let settings = NetworkSettings {
+            restrict_host: true,
+            ..NetworkSettings::default()
+        };
+        let _manager = four_instances_with(&machine, settings).await;
+        let host = Place::here();
+        let places = [1, 2].map(|n| Place::of(&machine, id(n)));
+        let alice = party("alice", &places[0], ALICE);
+        let bob = party("bob", &places[1], BOB);
+        let near = party("own gateway", &host, NEAR);
+        let far = party("other gateway", &host, FAR);
+        let machine_outside = party("machine", &host, public.machine);
+        let internet = party("internet", &public.place, public.address);
+        let mut table = Table::default();
+
+        table.pass(&alice, &near, &[Udp(53), Tcp(53), Icmp]);
+        table.refuse(&alice, &near, &[Udp(80), Tcp(80)]);
+        for other in [&far, &machine_outside] {
+            table.pass(&alice, other, &[Icmp]);
+            table.refuse(&alice, other, &[Udp(53), Tcp(53), Tcp(80)]);
+        }
+        table.pass(&near, &alice, ANYTHING);
+        table.pass(&alice, &bob, ANYTHING);
+        table.pass_as(&alice, &internet, public.machine, ANYTHING);
 
         table.try_out();
     });

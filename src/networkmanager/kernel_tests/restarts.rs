@@ -81,6 +81,7 @@ fn restart_of_the_manager_loses_no_packet() {
             for request in three() {
                 manager.networks.adopt(request).await.unwrap();
             }
+            manager.networks.adopted().await.unwrap();
         }
 
         traffic.stop_unharmed();
