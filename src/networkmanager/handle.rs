@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::NetworkError;
-use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId};
+use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId, Report};
 
 /// What the network manager is told once.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct NetworkSettings {
     /// Files that name the host's resolvers; the first one counts that names
     /// one which instances can reach.
     pub resolv_conf: Vec<PathBuf>,
+    /// Takes alerts. `None`: they are only logged.
+    pub reports: Option<mpsc::Sender<Report>>,
 }
 
 impl Default for NetworkSettings {
@@ -31,6 +33,7 @@ impl Default for NetworkSettings {
                 // What systemd-resolved asks, when it is the host's resolver.
                 "/run/systemd/resolve/resolv.conf".into(),
             ],
+            reports: None,
         }
     }
 }

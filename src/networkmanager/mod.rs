@@ -23,6 +23,7 @@ mod plan;
 mod store;
 mod takeover;
 mod task;
+mod troubles;
 
 pub use error::NetworkError;
 pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks, Speeds, TrafficLimits};

@@ -3,10 +3,12 @@
 //! All calls block, though not for long: they belong on threads that may. The
 //! network namespace of the thread that opened the [`Kernel`] is the host's.
 
+mod events;
 mod messages;
 mod netlink;
 pub(super) mod netns;
 mod session;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,8 +20,10 @@ use std::path::{Path, PathBuf};
 use netlink_packet_route::RouteNetlinkMessage;
 use tracing::{debug, warn};
 
+pub(super) use self::events::Events;
 use self::netlink::Rtnetlink;
 use self::session::{Session, find};
+pub(super) use self::uplink::is_unsupported;
 use super::addresses::InterfaceAddress;
 use super::error::NetworkError;
 use super::existing::Existing;
@@ -95,9 +99,11 @@ impl Kernel {
     }
 
     /// Carries out all operations, also after one that failed, and returns the
-    /// first error.
-    pub(super) fn apply_all(&self, operations: &[Operation]) -> Result<(), NetworkError> {
-        Session::new(self).perform_each(operations)
+    /// first error. Nothing is left of one that failed.
+    pub(super) fn apply_each(&self, operations: &[Operation]) -> Result<(), NetworkError> {
+        operations.iter().fold(Ok(()), |outcome, operation| {
+            outcome.and(self.apply(std::slice::from_ref(operation)))
+        })
     }
 
     /// Takes from instances all that they have. One outcome for each.
@@ -123,7 +129,7 @@ impl Kernel {
             .collect()
     }
 
-    /// Lists the host's links and their addresses.
+    /// Lists the host's links, their addresses, and where default routes lead.
     pub(super) fn survey(&self) -> Result<Existing, NetworkError> {
         let list = || {
             let mut host = self.host()?;
@@ -138,7 +144,12 @@ impl Kernel {
                 }
             }
 
-            Ok(Existing { links })
+            let routes = host.dump(&uplink::get_routes())?;
+
+            Ok(Existing {
+                links,
+                uplinks: uplink::uplinks(&routes),
+            })
         };
 
         list().map_err(NetworkError::Survey)
