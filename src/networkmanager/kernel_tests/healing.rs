@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::machine::{id, ip, network, on_own_machine, request};
+use super::machine::{Machine, id, ip, network, on_own_machine, request};
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::names;
 
@@ -15,50 +15,50 @@ const B: [u8; 4] = [10, 1, 0, 3];
 #[test]
 #[ignore = "needs root: run ci/test.sh"]
 fn bridge_and_its_ports_are_mended_whatever_was_done_to_them() {
-    on_own_machine(async |machine| {
-        let manager = machine.start().await;
-        let networks = &manager.networks;
-        networks.update(vec![network("provider", [10, 1, 0])]).await;
-        for (n, address) in [(1, A), (2, B)] {
-            networks
-                .attach(request(id(n), "provider", address))
-                .await
-                .unwrap();
-        }
-        let port = names::host_end(id(1));
+    let port = names::host_end(id(1));
+    for harm in [
+        "link del br-provider".to_owned(),
+        "link set br-provider down".to_owned(),
+        "addr flush dev br-provider".to_owned(),
+        "addr add 10.77.0.1/24 dev br-provider".to_owned(),
+        format!("link set {port} nomaster"),
+        format!("link set {port} down"),
+    ] {
+        on_own_machine(async |machine| {
+            let manager = machine.start().await;
+            let networks = &manager.networks;
+            networks.update(vec![network("provider", [10, 1, 0])]).await;
+            for (n, address) in [(1, A), (2, B)] {
+                let request = request(id(n), "provider", address);
+                networks.attach(request).await.unwrap();
+            }
 
-        for harm in [
-            "link del br-provider".to_owned(),
-            "link set br-provider down".to_owned(),
-            "addr flush dev br-provider".to_owned(),
-            "addr add 10.77.0.1/24 dev br-provider".to_owned(),
-            format!("link set {port} nomaster"),
-            format!("link set {port} down"),
-        ] {
             ip(&harm);
 
-            let is_whole = || {
-                let links = machine.links().links;
-                let Some(bridge) = links.get("br-provider") else {
-                    return false;
-                };
-                let ports = [1, 2].map(|n| &links[&names::host_end(id(n))]);
-                let addresses: Vec<_> = bridge.addresses.iter().map(ToString::to_string).collect();
-                bridge.up
-                    && bridge.forwarding
-                    && addresses == ["10.1.0.1/24"]
-                    && ports
-                        .iter()
-                        .all(|port| port.up && port.master == Some(bridge.index))
-            };
-            machine.eventually(is_whole).await;
+            machine.eventually(|| is_whole(&machine)).await;
             machine
                 .connect(id(1), id(2), B.into())
                 .unwrap()
                 .talk()
                 .unwrap();
-        }
-    });
+        });
+    }
+}
+
+/// Whether the bridge has its address, and both instances are connected to it.
+fn is_whole(machine: &Machine) -> bool {
+    let links = machine.links().links;
+    let Some(bridge) = links.get("br-provider") else {
+        return false;
+    };
+    let ports = [1, 2].map(|n| &links[&names::host_end(id(n))]);
+    let addresses: Vec<_> = bridge.addresses.iter().map(ToString::to_string).collect();
+    bridge.up
+        && bridge.forwarding
+        && addresses == ["10.1.0.1/24"]
+        && ports
+            .iter()
+            .all(|port| port.up && port.master == Some(bridge.index))
 }
 
 #[test]

@@ -97,6 +97,11 @@ impl Machine {
         }
     }
 
+    /// Empties the database.
+    pub(super) fn forget(&mut self) {
+        self.database = Database::in_memory().unwrap();
+    }
+
     /// Waits until something is as it should be.
     pub(super) async fn eventually(&self, is_good: impl Fn() -> bool) {
         let mut events = self.kernel().events().unwrap();

@@ -8,3 +8,4 @@ mod machine;
 mod networks;
 mod takeover;
 mod uplinks;
+mod vlan;

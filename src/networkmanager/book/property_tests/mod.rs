@@ -1,5 +1,7 @@
 //! Any sequence of commands and failures.
 
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -111,34 +113,6 @@ impl World {
         }
     }
 
-    /// What there would be to do now.
-    fn pending(&self) -> usize {
-        let existing = self.kernel.existing();
-        let vlans = self.book.vlans(&existing);
-        let plans = self.book.plans(&existing);
-        let operations = plans.iter().chain(&vlans.networks);
-        operations.map(|plan| plan.operations.len()).sum::<usize>()
-            + vlans.leaving.len()
-            + self.book.forwarding(&existing).len()
-            + self.book.rejoins(&existing).len()
-    }
-
-    /// All 802.1q links: id, uplink, and the alias of the bridge.
-    fn vlans(&self) -> BTreeSet<(u16, u32, Option<String>)> {
-        let links = &self.kernel.links;
-        let alias = |index| {
-            let bridge = links.values().find(|link| Some(link.index) == index)?;
-            Some(bridge.alias.clone())
-        };
-        links
-            .values()
-            .filter_map(|link| {
-                let vlan = link.vlan?;
-                Some((vlan.id, vlan.lower, alias(link.master)))
-            })
-            .collect()
-    }
-
     fn attach(&mut self, request: &AttachRequest) {
         let Ok(seat) = self.book.take_seat(request) else {
             return;
@@ -184,19 +158,6 @@ impl World {
                 self.detach(instance);
             }
         }
-    }
-
-    /// Everything but bridges, by instance.
-    fn instances(&self) -> BTreeSet<InstanceId> {
-        let links = (0..INSTANCES)
-            .map(InstanceId::from_u128)
-            .filter(|instance| self.kernel.links.contains_key(&names::host_end(*instance)));
-        self.kernel
-            .namespaces
-            .keys()
-            .copied()
-            .chain(links)
-            .collect()
     }
 }
 
