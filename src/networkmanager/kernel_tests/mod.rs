@@ -2,7 +2,10 @@
 
 mod attach;
 mod figures;
+mod healing;
 mod leftovers;
 mod machine;
 mod networks;
 mod takeover;
+mod uplinks;
+mod vlan;
