@@ -34,8 +34,13 @@ fn tables_are_what_rules_say_and_others_are_left_alone() {
         firewall.restore(lab.rules()).unwrap();
         assert!(firewall.intact().unwrap());
         let list = lab.nft("list ruleset");
-        println!("{list}");
-        for text in ["br-a", "172.17.0.2", "masquerade", "in-node"] {
+        for text in [
+            "elements = { \"br-a\"",
+            "172.17.0.2",
+            "172.17.0.0/24",
+            "masquerade",
+            "in-node",
+        ] {
             assert!(list.contains(text), "{text}");
         }
 
