@@ -140,6 +140,7 @@ impl Unit {
         };
         let (launcher, launcher_task) =
             LauncherTask::start(Arc::new(host), database.clone(), ends).await?;
+        networks.adopted().await?;
         tasks.spawn(named("launcher", launcher_task.run()));
         tasks.spawn(named("content check", check));
         tasks.spawn(named("signal for the check", pass_on(check_wanted, demand)));
@@ -300,6 +301,7 @@ fn network_settings(config: &Config) -> NetworkSettings {
             .iter()
             .map(|host| (host.ip, host.hostname.clone()))
             .collect(),
+        restrict_host: config.restrict_host_access,
         ..NetworkSettings::default()
     }
 }

@@ -15,9 +15,10 @@ pub struct NetworkSettings {
     pub hosts: Vec<(IpAddr, String)>,
     /// Directory of named network namespaces.
     pub namespaces: PathBuf,
-    /// Files that name the host's resolvers; the first one counts that names
-    /// one which instances can reach.
-    pub resolv_conf: Vec<PathBuf>,
+    /// Directory of the files that the name server reads.
+    pub names: PathBuf,
+    /// Instances reach nothing of the host but its name server.
+    pub restrict_host: bool,
 }
 
 impl Default for NetworkSettings {
@@ -26,11 +27,8 @@ impl Default for NetworkSettings {
         Self {
             hosts: Vec::new(),
             namespaces: "/run/netns".into(),
-            resolv_conf: vec![
-                "/etc/resolv.conf".into(),
-                // What systemd-resolved asks, when it is the host's resolver.
-                "/run/systemd/resolve/resolv.conf".into(),
-            ],
+            names: aos_names::DIRECTORY.into(),
+            restrict_host: false,
         }
     }
 }
@@ -109,6 +107,7 @@ pub(super) enum Command {
     Adopt(Box<AttachRequest>, Answer<Attachment>),
     Change(Box<AttachRequest>, Answer<Attachment>),
     Detach(InstanceId, Answer<()>),
+    Adopted(Answer<()>),
     Found(Answer<Vec<InstanceId>>),
     Alive(Answer<()>),
 }
@@ -159,6 +158,12 @@ impl Networks {
     /// one that is not known. What is not there counts as taken.
     pub async fn detach(&self, id: InstanceId) -> Result<(), NetworkError> {
         self.ask(|answer| Command::Detach(id, answer)).await
+    }
+
+    /// Says that all running instances have been adopted that shall be. What is
+    /// left of others loses its permissions. An attach says so as well.
+    pub async fn adopted(&self) -> Result<(), NetworkError> {
+        self.ask(Command::Adopted).await
     }
 
     /// The instances that have a network namespace or a link on the machine.

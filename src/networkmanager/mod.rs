@@ -20,6 +20,7 @@ mod hosts;
 #[cfg(test)]
 mod kernel_tests;
 mod names;
+mod nameservice;
 mod plan;
 mod store;
 mod takeover;

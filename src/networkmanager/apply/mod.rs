@@ -8,22 +8,26 @@ mod netlink;
 pub(super) mod netns;
 pub(super) mod nft;
 mod session;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlink_packet_route::RouteNetlinkMessage;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::netlink::Rtnetlink;
+use self::nft::Firewall;
 use self::session::{Session, find};
+use self::tables::Tables;
 use super::addresses::InterfaceAddress;
 use super::error::NetworkError;
 use super::existing::Existing;
+use super::firewall::{Change, InstanceRules, Rules};
 use super::handle::{AttachRequest, Attachment, NetworkSettings};
 use super::plan::{self, Operation, Place, Seat};
 use super::{hosts, names};
@@ -38,23 +42,33 @@ pub(super) struct Kernel {
     namespaces: PathBuf,
     host: File,
     ipv6: bool,
+    tables: Mutex<Tables>,
 }
 
 impl Kernel {
     /// Takes the calling thread's network namespace for the host's, and sets up
     /// the directory of names for the namespaces of instances.
-    pub(super) fn open(namespaces: &Path) -> Result<Self, NetworkError> {
+    pub(super) fn open(namespaces: &Path, restrict_host: bool) -> Result<Self, NetworkError> {
         let directory = |source| NetworkError::Directory {
             path: namespaces.to_owned(),
             source,
         };
         netns::prepare_directory(namespaces).map_err(directory)?;
         let host = netns::own().map_err(directory)?;
+        let firewall = Firewall::open(host.as_fd()).map_err(|source| NetworkError::Firewall {
+            operation: "talk to the kernel's firewall".into(),
+            source,
+        })?;
+        let rules = Rules {
+            restrict_host,
+            ..Rules::default()
+        };
 
         Ok(Self {
             namespaces: namespaces.to_owned(),
             host,
             ipv6: Path::new(IPV6).exists(),
+            tables: Mutex::new(Tables::new(firewall, rules)),
         })
     }
 
@@ -65,8 +79,6 @@ impl Kernel {
         request: &AttachRequest,
         seat: &Seat,
     ) -> Attachment {
-        let resolvers = host_resolvers(&settings.resolv_conf);
-
         Attachment {
             netns: self.namespace(seat.instance),
             hosts: hosts::hosts_text(
@@ -75,7 +87,7 @@ impl Kernel {
                 request.hostname.as_deref(),
                 &settings.hosts,
             ),
-            resolv_conf: hosts::resolv_conf_text(&request.network.dns_servers, &resolvers),
+            resolv_conf: hosts::resolv_conf_text(seat.gateway),
         }
     }
 
@@ -101,27 +113,98 @@ impl Kernel {
         Session::new(self).perform_each(operations)
     }
 
-    /// Takes from instances all that they have. One outcome for each.
-    pub(super) fn detach(&self, instances: &[InstanceId]) -> Vec<Result<(), NetworkError>> {
-        let plans: Vec<Vec<Operation>> = instances.iter().copied().map(plan::detach).collect();
+    /// Takes down what the firewall has already.
+    pub(super) fn note_all(&self, changes: impl IntoIterator<Item = Change>) {
+        self.tables().note(changes.into_iter().collect());
+    }
+
+    /// Changes the firewall, wholly or not at all.
+    pub(super) fn admit(&self, changes: Vec<Change>) -> Result<(), NetworkError> {
+        self.tables().change(changes).map(drop)
+    }
+
+    /// Admits and connects instances whose seats are prepared, all in one go. One
+    /// outcome for each; of those that fail nothing is left.
+    pub(super) fn connect(
+        &self,
+        seats: Vec<(Seat, InstanceRules)>,
+    ) -> Vec<Result<(), NetworkError>> {
+        let mut session = Session::new(self);
+        let joins: Vec<Operation> = seats.iter().map(|(seat, _)| plan::connect(seat)).collect();
+        let admissions = seats
+            .iter()
+            .map(|(seat, rules)| Change::SetInstance(seat.instance, rules.clone()));
+        let together = self
+            .admit(admissions.collect())
+            .and_then(|()| session.perform(&joins));
+        if together.is_ok() {
+            return seats.iter().map(|_| Ok(())).collect();
+        }
+
+        // One by one it shows whose fault it is.
+        let mut outcomes = Vec::with_capacity(seats.len());
+        for ((seat, rules), join) in seats.into_iter().zip(joins) {
+            let instance = seat.instance;
+            let outcome = self
+                .admit(vec![Change::SetInstance(instance, rules)])
+                .and_then(|()| session.perform(&[join]));
+            if outcome.is_err() {
+                let [left] = &self.detach(&[(instance, Some(seat.host_end))])[..] else {
+                    unreachable!("one instance has one outcome");
+                };
+                if let Err(error) = left {
+                    warn!(error = %Chain(error), "something of a failed plan is left");
+                }
+            }
+            outcomes.push(outcome);
+        }
+
+        outcomes
+    }
+
+    /// Takes from instances all that they have, their host ends by name. One
+    /// outcome for each.
+    pub(super) fn detach(
+        &self,
+        instances: &[(InstanceId, Option<String>)],
+    ) -> Vec<Result<(), NetworkError>> {
+        let plans: Vec<Vec<Operation>> = instances
+            .iter()
+            .map(|(instance, host_end)| plan::detach(*instance, host_end.as_deref()))
+            .collect();
         let mut session = Session::new(self);
 
-        // Links that go together take hardly longer than one. If that fails,
-        // doing it one by one tells whose fault it is.
+        // All links in one go. If that fails, doing it one by one tells whose
+        // fault it is.
         let links: Vec<Operation> = plans
             .iter()
             .flatten()
             .filter(|operation| operation.place() == Place::Host)
             .cloned()
             .collect();
-        if let Err(error) = session.perform(&links) {
-            debug!(error = %Chain(&error), "links cannot be deleted together");
+        let released = session.perform(&links).is_ok();
+        let mut outcomes: Vec<_> = plans
+            .into_iter()
+            .map(|mut plan| {
+                plan.retain(|operation| !(released && operation.place() == Place::Host));
+                session.perform_each(&plan)
+            })
+            .collect();
+
+        // Who is gone needs no permissions. Together, or else one by one.
+        let gone = |(instance, _): &(InstanceId, _)| Change::RemoveInstance(*instance);
+        if self.admit(instances.iter().map(gone).collect()).is_err() {
+            for (instance, outcome) in instances.iter().zip(&mut outcomes) {
+                let removed = self.admit(vec![gone(instance)]);
+                *outcome = std::mem::replace(outcome, Ok(())).and(removed);
+            }
         }
 
-        plans
-            .iter()
-            .map(|plan| session.perform_each(plan))
-            .collect()
+        outcomes
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists the host's links and their addresses.
@@ -179,8 +262,11 @@ impl Kernel {
         let failed = |error: io::Error| different(error.to_string());
 
         let mut host = self.host().map_err(failed)?;
-        let host_end = names::host_end(instance);
-        let link = find(&mut host, &host_end)
+        let host_end = &seat.host_end;
+        if host_end.is_empty() {
+            return Err(different("its link is gone".into()));
+        }
+        let link = find(&mut host, host_end)
             .map_err(failed)?
             .ok_or_else(|| different(format!("its link {host_end} is gone")))?;
         let bridge = find(&mut host, &seat.bridge)
@@ -207,17 +293,6 @@ impl Kernel {
     fn host(&self) -> io::Result<Rtnetlink> {
         netns::run_in(self.host.as_fd(), Rtnetlink::open)
     }
-}
-
-/// The host's resolvers, from the first file that names one which instances can
-/// reach.
-fn host_resolvers(files: &[PathBuf]) -> Vec<Ipv4Addr> {
-    files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .map(|text| hosts::reachable_resolvers(&text))
-        .find(|resolvers| !resolvers.is_empty())
-        .unwrap_or_default()
 }
 
 /// All IPv4 addresses of a namespace, each with the index of its link.

@@ -24,7 +24,9 @@ use std::sync::Arc;
 use super::addresses::Subnet;
 use super::error::NetworkError;
 use super::existing::Existing;
+use super::firewall::BridgeRules;
 use super::handle::AttachRequest;
+use super::nameservice::NetworkFacts;
 use super::plan::Seat;
 use super::store::Stored;
 use crate::model::{InstanceId, NetworkId, NetworkParameters};
@@ -58,6 +60,7 @@ struct Position {
 #[derive(Debug)]
 struct Member {
     network: NetworkId,
+    host_end: String,
     address: Ipv4Addr,
 }
 
@@ -114,14 +117,20 @@ impl Book {
         }
     }
 
-    /// Books the seat that an instance asks for.
-    pub(super) fn take_seat(&mut self, request: &AttachRequest) -> Result<Seat, NetworkError> {
-        let seat = self.seat(request)?;
+    /// Books the seat that an instance asks for. `host_end` names the host's end
+    /// of its veth pair.
+    pub(super) fn take_seat(
+        &mut self,
+        request: &AttachRequest,
+        host_end: String,
+    ) -> Result<Seat, NetworkError> {
+        let seat = self.seat(request, host_end)?;
 
         self.members.insert(
             seat.instance,
             Member {
                 network: seat.network.clone(),
+                host_end: seat.host_end.clone(),
                 address: seat.address.address,
             },
         );
@@ -139,7 +148,7 @@ impl Book {
             .members
             .remove(&instance)
             .ok_or_else(|| not_whole("it is not attached"))?;
-        let seat = self.seat(request);
+        let seat = self.seat(request, member.host_end.clone());
         let seat = seat.and_then(|seat| {
             let same = seat.network == member.network && seat.address.address == member.address;
             if same {
@@ -153,9 +162,56 @@ impl Book {
         seat
     }
 
+    /// Name of the host's end of an instance's veth pair.
+    pub(super) fn host_end(&self, instance: InstanceId) -> Option<&str> {
+        Some(&self.members.get(&instance)?.host_end)
+    }
+
     /// Takes the instance out of the book. It may not be in it.
     pub(super) fn leave_seat(&mut self, instance: InstanceId) {
         self.members.remove(&instance);
+    }
+
+    /// All networks, also those that are about to go.
+    pub(super) fn networks(&self) -> impl Iterator<Item = &NetworkId> {
+        self.networks.keys()
+    }
+
+    /// What the firewall has to know of the networks, by their bridges.
+    pub(super) fn bridge_rules(&self) -> BTreeMap<String, BridgeRules> {
+        let networks = self.networks.values();
+        networks
+            .filter_map(|network| {
+                let position = network.position?;
+                let rules = BridgeRules {
+                    subnet: position.subnet,
+                    gateway: position.gateway,
+                    vlan_port: None,
+                };
+                Some((network.wanted.bridge.clone(), rules))
+            })
+            .collect()
+    }
+
+    /// What the name server has to know of each network; nothing while it has
+    /// no bridge.
+    pub(super) fn facts(&self, existing: &Existing) -> Vec<(NetworkId, Option<NetworkFacts>)> {
+        let networks = self.networks.iter();
+        networks
+            .map(|(id, network)| {
+                let wanted = &network.wanted;
+                let link = existing.links.get(&wanted.bridge);
+                let facts = link
+                    .zip(network.position)
+                    .map(|(link, position)| NetworkFacts {
+                        bridge: wanted.bridge.clone(),
+                        bridge_index: link.index,
+                        gateway: position.subnet.interface(position.gateway),
+                        dns_servers: wanted.parameters.dns_servers.clone(),
+                    });
+                (id.clone(), facts)
+            })
+            .collect()
     }
 
     /// The networks that CM no longer wants and that have no instance any more.
@@ -199,7 +255,7 @@ impl Book {
             && !self.members.values().any(|member| member.network == *id)
     }
 
-    fn seat(&self, request: &AttachRequest) -> Result<Seat, NetworkError> {
+    fn seat(&self, request: &AttachRequest, host_end: String) -> Result<Seat, NetworkError> {
         let instance = request.id;
         if let Some(member) = self.members.get(&instance) {
             return Err(NetworkError::AlreadyAttached {
@@ -246,6 +302,7 @@ impl Book {
             instance,
             network: id,
             bridge: network.wanted.bridge.clone(),
+            host_end,
             address: position.subnet.interface(address),
             gateway: position.gateway,
         })

@@ -8,7 +8,7 @@
 mod provide;
 mod seats;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +16,15 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use self::seats::{Arrival, Guest};
 use crate::model::InstanceId;
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
+use crate::networkmanager::firewall::BridgeRules;
 use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
-use crate::networkmanager::plan::{self, Seat};
+use crate::networkmanager::nameservice::{NameDirectory, NameFiles, Publisher};
 use crate::networkmanager::store::{self, Stored};
 use crate::storage::Database;
 
@@ -45,8 +47,22 @@ pub struct NetworkTask {
     book: Book,
     saved: Vec<Stored>,
     jobs: JoinSet<Done>,
+    /// Instances that have their place.
+    guests: BTreeMap<InstanceId, Guest>,
+    names: NameDirectory,
+    publisher: Publisher,
+    /// The networks that firewall and name server know.
+    told: BTreeMap<String, BridgeRules>,
+    /// Running instances are being taken over.
+    adopting: bool,
+    /// Names of the links of instances that were found and not yet taken over.
+    found: BTreeMap<InstanceId, String>,
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
+    /// Instances that wait for the next job that connects.
+    arriving: Vec<Box<Arrival>>,
+    /// A job that connects is under way.
+    connecting: bool,
     /// Instances that wait for the next job that detaches.
     leaving: Vec<(InstanceId, Answer<()>)>,
     /// A job that detaches is under way.
@@ -67,7 +83,15 @@ enum Event {
 /// A job has ended.
 #[derive(Debug)]
 enum Done {
-    Attached(Seat, Answer<Attachment>, Result<Attachment, NetworkError>),
+    /// The inside of a seat is made.
+    Prepared(Box<Arrival>, Result<(), NetworkError>),
+    Attached(Vec<(Box<Arrival>, Result<Attachment, NetworkError>)>),
+    Changed(
+        Box<Guest>,
+        Answer<Attachment>,
+        Result<Attachment, NetworkError>,
+    ),
+    Adopted(Answer<()>, Result<(), NetworkError>),
     Detached(Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>),
     Found(
         Answer<Vec<InstanceId>>,
@@ -85,8 +109,15 @@ impl Networks {
         settings: NetworkSettings,
     ) -> Result<(Self, NetworkTask), NetworkError> {
         let saved = store::load(&database).await?;
-        let directory = settings.namespaces.clone();
-        let kernel = Arc::new(blocking(move || Kernel::open(&directory)).await?);
+        let (kernel, files, names) = blocking({
+            let settings = settings.clone();
+            move || {
+                let kernel = Kernel::open(&settings.namespaces, settings.restrict_host)?;
+                let (files, names) = NameFiles::open(&settings.names)?;
+                Ok::<_, NetworkError>((Arc::new(kernel), files, names))
+            }
+        })
+        .await?;
         let existing = survey(&kernel).await?;
 
         let (sender, commands) = mpsc::channel(QUEUE);
@@ -98,7 +129,18 @@ impl Networks {
             book: Book::restored(saved.clone(), &existing),
             saved,
             jobs: JoinSet::new(),
+            guests: BTreeMap::new(),
+            names: NameDirectory::inherited(names),
+            publisher: Publisher::new(files),
+            told: BTreeMap::new(),
+            adopting: true,
+            found: existing
+                .host_ends()
+                .map(|(instance, name)| (instance, name.to_owned()))
+                .collect(),
             busy: BTreeSet::new(),
+            arriving: Vec::new(),
+            connecting: false,
             leaving: Vec::new(),
             detaching: false,
             waiting: VecDeque::new(),
@@ -131,13 +173,15 @@ impl NetworkTask {
                 Event::RetryDue => self.update(self.book.wanted()).await,
                 Event::InputsClosed => break,
             }
-            // Those that leave together are detached together.
+            // Those that come or leave together are worked on together.
+            self.connect_arriving();
             if self.commands.is_empty() || !self.has_room() {
                 self.detach_leaving();
             }
         }
 
         loop {
+            self.connect_arriving();
             self.detach_leaving();
             let Some(done) = self.jobs.join_next().await else {
                 return;
@@ -156,10 +200,8 @@ impl NetworkTask {
 
         match command {
             Command::Update(networks) => self.update(networks).await,
-            Command::Attach(request, answer) => self.seat(*request, answer, |kernel, seat| {
-                kernel.apply(&plan::attach(seat))
-            }),
-            Command::Adopt(request, answer) => self.seat(*request, answer, Kernel::check),
+            Command::Attach(request, answer) => self.attach(*request, answer),
+            Command::Adopt(request, answer) => self.adopt(*request, answer),
             Command::Change(request, answer) => self.change(*request, answer),
             Command::Detach(id, answer) => self.detach(id, answer),
             Command::Found(answer) => {
@@ -167,7 +209,22 @@ impl NetworkTask {
                 self.jobs
                     .spawn_blocking(move || Done::Found(answer, kernel.instances()));
             }
+            Command::Adopted(answer) => {
+                self.all_adopted();
+                let kernel = Arc::clone(&self.kernel);
+                self.jobs
+                    .spawn_blocking(move || Done::Adopted(answer, kernel.admit(Vec::new())));
+            }
             Command::Alive(answer) => reply(answer, Ok(())),
+        }
+    }
+
+    /// Who runs and was not taken over by now has no names any more.
+    fn all_adopted(&mut self) {
+        if std::mem::replace(&mut self.adopting, false) {
+            let networks = self.book.networks().cloned().collect();
+            let guests = self.guests.keys().chain(&self.busy).copied().collect();
+            self.names.keep_only(&networks, &guests);
         }
     }
 
@@ -190,24 +247,16 @@ impl NetworkTask {
 
     async fn done(&mut self, done: Done) {
         match done {
-            Done::Attached(seat, answer, outcome) => {
-                if outcome.is_err() {
-                    self.leave(seat.instance).await;
-                }
-                reply(answer, outcome);
-                self.next(seat.instance).await;
-            }
-            Done::Detached(outcomes) => {
-                self.detaching = false;
-                for (instance, answer, outcome) in outcomes {
-                    // What could not be taken away keeps its address booked.
-                    if outcome.is_ok() {
-                        self.leave(instance).await;
-                    }
-                    reply(answer, outcome);
-                    self.next(instance).await;
+            Done::Prepared(arrival, outcome) => self.prepared(arrival, outcome).await,
+            Done::Attached(outcomes) => {
+                self.connecting = false;
+                for (arrival, outcome) in outcomes {
+                    self.attached(arrival, outcome).await;
                 }
             }
+            Done::Changed(guest, answer, outcome) => self.changed(guest, answer, outcome).await,
+            Done::Detached(outcomes) => self.detached(outcomes).await,
+            Done::Adopted(answer, outcome) => reply(answer, outcome),
             Done::Found(answer, outcome) => reply(answer, outcome),
         }
     }
@@ -220,7 +269,7 @@ fn instance_of(command: &Command) -> Option<InstanceId> {
             Some(request.id)
         }
         Command::Detach(id, _) => Some(*id),
-        Command::Update(_) | Command::Found(_) | Command::Alive(_) => None,
+        Command::Update(_) | Command::Adopted(_) | Command::Found(_) | Command::Alive(_) => None,
     }
 }
 

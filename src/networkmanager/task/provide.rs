@@ -10,6 +10,7 @@ use crate::model::{Chain, NetworkParameters};
 use crate::networkmanager::book::NetworkPlan;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
+use crate::networkmanager::firewall::Change;
 use crate::networkmanager::store;
 
 impl NetworkTask {
@@ -52,6 +53,49 @@ impl NetworkTask {
             warn!(%network, error = %Chain(fault), "network cannot be used");
         }
         self.save().await;
+        self.tell_networks().await;
+    }
+
+    /// Tells firewall and name server of networks that are new, changed or gone.
+    pub(super) async fn tell_networks(&mut self) {
+        let rules = self.book.bridge_rules();
+        let gone = self.told.keys().filter(|name| !rules.contains_key(*name));
+        let mut changes: Vec<Change> = gone.cloned().map(Change::RemoveBridge).collect();
+        for (name, rules) in &rules {
+            if self.told.get(name) != Some(rules) {
+                changes.push(Change::SetBridge(name.clone(), rules.clone()));
+            }
+        }
+
+        let (kernel, adopting) = (Arc::clone(&self.kernel), self.adopting);
+        let told = blocking(move || {
+            if adopting {
+                kernel.note_all(changes);
+            } else if !changes.is_empty() {
+                kernel.admit(changes)?;
+            }
+            kernel.survey()
+        });
+        match told.await {
+            Ok(existing) => {
+                self.told = rules;
+                self.tell_names(&existing).await;
+            }
+            Err(error) => self.refused(&error, "the firewall does not know all networks"),
+        }
+    }
+
+    async fn tell_names(&mut self, existing: &Existing) {
+        for (network, facts) in self.book.facts(existing) {
+            match facts {
+                Some(facts) => self.names.set_network(&network, facts),
+                None => self.names.remove_network(&network),
+            }
+        }
+        let publication = self.publisher.publication(&self.names);
+        if let Err(error) = blocking(move || publication.publish()).await {
+            self.refused(&error, "the name server does not know all networks");
+        }
     }
 
     /// Connects running instances with bridges that were made anew.
