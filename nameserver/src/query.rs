@@ -187,7 +187,7 @@ impl Query {
         let owner = self.question.qname();
         match reply {
             Reply::Address(address) => {
-                builder.push((owner, OWN_TTL, A::new(address.octets().into())))?
+                builder.push((owner, OWN_TTL, A::new(address.octets().into())))?;
             }
             Reply::Pointer(name) => {
                 if let Some(name) = name_of(name) {

@@ -90,7 +90,7 @@ impl Station {
                     self.query(Client::Datagram(from), buffer.get(..length).unwrap_or(&[]));
                 }
                 Event::Connection(stream, SocketAddr::V4(from)) => {
-                    self.connected(stream, *from.ip())
+                    self.connected(stream, *from.ip());
                 }
                 // The sockets are IPv4.
                 Event::Datagram(_, SocketAddr::V6(_)) | Event::Connection(_, SocketAddr::V6(_)) => {

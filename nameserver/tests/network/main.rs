@@ -1,13 +1,19 @@
 //! The server on a machine of its own: bridges, clients behind them, and other
 //! name servers.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod client;
 mod machine;
+mod other;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use machine::{Client, Mood, address, names, on_own_machine};
+use client::Client;
+use machine::{address, names, on_own_machine};
+use other::{Mood, Other};
 
 const NOERROR: u8 = 0;
 const SERVFAIL: u8 = 2;
@@ -49,7 +55,7 @@ fn only_the_own_bridge_may_ask() {
         assert!(own.ask(1, "web", "A").is_some());
 
         assert!(
-            other.ask(1, "web.a", "A").is_none(),
+            other.ask_once(1, "web.a", "A").is_none(),
             "gateway of the other network"
         );
         assert!(other.ask_by_tcp(1, "web.a", "A").is_none());
@@ -217,9 +223,10 @@ fn flood_is_bounded_and_own_names_are_still_answered() {
         client.flood(1, 5000);
 
         assert_eq!(client.ask(1, "web", "A").unwrap().count, 1);
-        let refused = client.ask(1, "n99999.example.com", "A").unwrap();
+        let refused = client.ask_patiently(1, "n99999.example.com").unwrap();
         assert_eq!(refused.code, SERVFAIL);
-        assert!(other.asked() <= 64, "{}", other.asked());
+        // The 32 that it may wait for, as often as they fail meanwhile.
+        assert!(other.asked() < 500, "{}", other.asked());
         let grown = server.memory().saturating_sub(before);
         assert!(grown < 4096, "{grown} KiB more");
         connections_are_bounded(&client);
@@ -249,7 +256,7 @@ fn connections_are_bounded(client: &Client) {
     assert_eq!(open, 4);
 }
 
-fn with_server(other: &machine::Other) -> aos_names::NetworkNames {
+fn with_server(other: &Other) -> aos_names::NetworkNames {
     let mut file = names("a", 1, &[("web", 2)]);
     file.dns_servers.push(other.address.into());
     file
