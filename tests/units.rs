@@ -88,7 +88,13 @@ fn name_server_is_wanted_by_the_service_manager_and_outlives_it() {
     let server = settings("aos-nameserver.service");
 
     assert!(value(&manager, "Wants").contains("aos-nameserver.service"));
-    for bond in ["PartOf", "BindsTo", "Requires", "Requisite", "PropagatesStopTo"] {
+    for bond in [
+        "PartOf",
+        "BindsTo",
+        "Requires",
+        "Requisite",
+        "PropagatesStopTo",
+    ] {
         assert_eq!(value(&server, bond), "", "{bond}");
         assert!(!value(&manager, bond).contains("nameserver"), "{bond}");
     }
