@@ -119,7 +119,7 @@ step_cross() {
         CARGO_PROFILE_RELEASE_LTO=off \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         cargo build --release --workspace --target "$CROSS_TARGET"
-    for binary in aos_servicemanager aosctl; do
+    for binary in aos_servicemanager aos_nameserver aosctl; do
         qemu-aarch64-static -L /usr/aarch64-linux-gnu \
             "$TARGET/cross/$CROSS_TARGET/release/$binary" --version
     done
