@@ -25,6 +25,7 @@ mod plan;
 mod store;
 mod takeover;
 mod task;
+mod troubles;
 
 pub use error::NetworkError;
 pub use firewall::RuleFault;

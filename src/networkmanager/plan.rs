@@ -48,6 +48,25 @@ pub(super) enum Operation {
         host_end: String,
         bridge: String,
     },
+    /// Makes an 802.1q link of the uplink a port of the bridge, up.
+    CreateVlan {
+        vlan: String,
+        network: NetworkId,
+        bridge: String,
+        uplink: String,
+        id: u16,
+    },
+    /// Makes an existing 802.1q link ours, a port of the bridge, and up.
+    RepairVlan {
+        vlan: String,
+        network: NetworkId,
+        bridge: String,
+    },
+    /// Deletes an 802.1q link.
+    DeleteVlan { vlan: String },
+    /// Has IPv4 packets forwarded that come in by a link. It stays so: others
+    /// may need it by then.
+    EnableForwarding { link: String },
     /// Makes the host's end of a veth pair nobody's. The kernel deletes the pair
     /// with the namespace of the other end.
     ReleasePair {
@@ -81,6 +100,10 @@ impl Operation {
             | Self::AddAddress { .. }
             | Self::RemoveAddress { .. }
             | Self::JoinBridge { .. }
+            | Self::CreateVlan { .. }
+            | Self::RepairVlan { .. }
+            | Self::DeleteVlan { .. }
+            | Self::EnableForwarding { .. }
             | Self::ReleasePair { .. }
             | Self::DeleteBridge { .. } => Place::Host,
             Self::CreatePair { instance, .. } | Self::SetAddress { instance, .. } => {
@@ -107,6 +130,7 @@ impl Operation {
                 bridge: bridge.clone(),
                 address: *address,
             }),
+            Self::CreateVlan { vlan, .. } => Some(Self::DeleteVlan { vlan: vlan.clone() }),
             Self::CreateNamespace { instance } => Some(Self::DeleteNamespace {
                 instance: *instance,
             }),
@@ -115,6 +139,9 @@ impl Operation {
             | Self::RepairBridge { .. }
             | Self::SetAddress { .. }
             | Self::JoinBridge { .. }
+            | Self::RepairVlan { .. }
+            | Self::DeleteVlan { .. }
+            | Self::EnableForwarding { .. }
             | Self::ReleasePair { .. }
             | Self::DeleteBridge { .. }
             | Self::DeleteNamespace { .. } => None,
@@ -149,6 +176,23 @@ impl fmt::Display for Operation {
             Self::JoinBridge {
                 instance, bridge, ..
             } => write!(f, "connect instance {instance} to bridge {bridge}"),
+            Self::CreateVlan {
+                vlan,
+                network,
+                uplink,
+                id,
+                ..
+            } => write!(
+                f,
+                "create VLAN link {vlan} of network {network}, id {id} on {uplink}"
+            ),
+            Self::RepairVlan { vlan, network, .. } => {
+                write!(f, "repair VLAN link {vlan} of network {network}")
+            }
+            Self::DeleteVlan { vlan } => write!(f, "delete VLAN link {vlan}"),
+            Self::EnableForwarding { link } => {
+                write!(f, "switch on IPv4 forwarding of {link}")
+            }
             Self::ReleasePair { instance, .. } => {
                 write!(f, "release network link of instance {instance}")
             }

@@ -18,6 +18,7 @@ use rtnetlink::{
 use uuid::Uuid;
 
 use super::netlink::Request;
+use super::uplink;
 use crate::model::{InstanceId, NetworkId};
 use crate::networkmanager::addresses::{InterfaceAddress, Mac};
 use crate::networkmanager::existing::Link;
@@ -170,6 +171,7 @@ pub(super) fn read_link(message: LinkMessage) -> Option<(String, Link)> {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        vlan: uplink::read_vlan(&message),
         ..Link::default()
     };
     for attribute in message.attributes {
@@ -224,11 +226,11 @@ fn forwards(families: &[AfSpecUnspec]) -> bool {
 }
 
 /// Keeps the kernel from making up IPv6 addresses, where it has IPv6 at all.
-fn without_ipv6(ipv6: bool) -> Option<AfSpecUnspec> {
+pub(super) fn without_ipv6(ipv6: bool) -> Option<AfSpecUnspec> {
     ipv6.then(|| AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]))
 }
 
-fn set_link(link: LinkMessageBuilder<LinkUnspec>) -> Request {
+pub(super) fn set_link(link: LinkMessageBuilder<LinkUnspec>) -> Request {
     Request::change(RouteNetlinkMessage::SetLink(link.build()))
 }
 

@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
 use super::netlink::{Request, Rtnetlink};
-use super::{Kernel, messages, netns};
+use super::{Kernel, messages, netns, uplink};
 use crate::model::InstanceId;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Link;
@@ -100,6 +100,38 @@ impl<'a> Session<'a> {
                         Err((_, error)) if is_absent(&error) => {}
                         Err(refusal) => return Err(refusal),
                     }
+                }
+                Operation::CreateVlan {
+                    vlan,
+                    network,
+                    bridge,
+                    uplink: lower,
+                    id,
+                } => {
+                    let bridge = pending.index_of(&mut host, n, bridge)?;
+                    let lower = pending.index_of(&mut host, n, lower)?;
+                    pending.push(n, [uplink::create_vlan(vlan, lower, *id)]);
+                    // Else another link of that name would become ours.
+                    pending.send(&mut host)?;
+                    pending.push(n, uplink::set_up_vlan(vlan, network, bridge, ipv6));
+                }
+                Operation::RepairVlan {
+                    vlan,
+                    network,
+                    bridge,
+                } => {
+                    let bridge = pending.index_of(&mut host, n, bridge)?;
+                    pending.push(n, uplink::set_up_vlan(vlan, network, bridge, ipv6));
+                }
+                Operation::DeleteVlan { vlan } => {
+                    pending.push(n, [messages::delete_link(vlan)]);
+                }
+                Operation::EnableForwarding { link } => {
+                    pending.send(&mut host)?;
+                    netns::run_in(self.kernel.host.as_fd(), || {
+                        uplink::enable_forwarding(&mut host, link)
+                    })
+                    .map_err(|error| (n, error))?;
                 }
                 Operation::JoinBridge {
                     instance,

@@ -27,4 +27,4 @@ pub(super) use difference::Difference;
 pub use permissions::RuleFault;
 pub(super) use permissions::{Allowed, Exposed, allowed, exposed};
 pub(super) use rules::{BridgeRules, Change, InstanceRules, Rules};
-pub(super) use sets::{Family, SetId, Shape};
+pub(super) use sets::{Family, Field, SetId, Shape};

@@ -1,7 +1,6 @@
 //! What an instance exposes, and what it may reach: texts of images and of CM,
 //! read.
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
@@ -211,11 +210,104 @@ fn describe(rule: &FirewallRule) -> String {
     )
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
+
+    fn rule(proto: &str, ports: &str) -> FirewallRule {
+        FirewallRule {
+            dst_ip: "172.18.0.2".into(),
+            dst_port: ports.into(),
+            proto: proto.into(),
+            src_ip: OWN.to_string(),
+        }
+    }
+
+    fn ranges(proto: &str, ports: &str) -> Option<Vec<(u16, u16)>> {
+        match Allowed::parse(&rule(proto, ports), OWN).ok()?.target {
+            Target::Ports(_, ranges) => Some(ranges.iter().map(|r| (r.first, r.last)).collect()),
+            Target::Icmp => None,
+        }
+    }
+
+    #[test]
+    fn ports_are_one_or_a_list_or_a_range() {
+        assert_eq!(ranges("tcp", "80"), Some(vec![(80, 80)]));
+        assert_eq!(ranges("UDP", "80, 443"), Some(vec![(80, 80), (443, 443)]));
+        assert_eq!(ranges("tcp", "8000:8010"), Some(vec![(8000, 8010)]));
+        assert_eq!(ranges("tcp", "81,80,1:65535"), Some(vec![(1, 65535)]));
+    }
+
+    #[test]
+    fn icmp_needs_no_port() {
+        let allowed = Allowed::parse(&rule("ICMP", ""), OWN).unwrap();
+
+        assert_eq!(allowed.target, Target::Icmp);
+    }
+
+    #[test]
+    fn what_is_no_port_is_refused() {
+        for text in [
+            "", "0", "65536", "+80", "-1", "80,", ",80", "80-90", "90:80", "80:", ":80",
+            "80:81:82", "http", "8 0",
+        ] {
+            assert_eq!(ranges("tcp", text), None, "{text}");
+            assert!(Exposed::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn exposed_port_is_tcp_unless_it_says_so() {
+        let parsed = ["80", "80/tcp", "80/UDP"].map(|text| Exposed::parse(text).unwrap());
+
+        assert_eq!(parsed[0], parsed[1]);
+        assert_eq!(parsed[2].protocol, Protocol::Udp);
+        assert!(Exposed::parse("80/icmp").is_err());
+        assert!(Exposed::parse("80/").is_err());
+        assert!(Exposed::parse("80/tcp/udp").is_err());
+    }
+
+    #[test]
+    fn rule_of_somebody_else_is_refused() {
+        for source in ["", "172.17.0.3", "0.0.0.0/0", "text"] {
+            let rule = FirewallRule {
+                src_ip: source.into(),
+                ..rule("tcp", "80")
+            };
+            let fault = Allowed::parse(&rule, OWN).unwrap_err();
+            assert!(matches!(fault, RuleFault::Source { .. }), "{source}");
+        }
+    }
+
+    #[test]
+    fn error_names_instance_and_rule() {
+        let id = InstanceId::from_u128(7);
+
+        let error = allowed(id, &[rule("sctp", "80")], OWN).unwrap_err();
+        let text = format!("{}", crate::model::Chain(&error));
+        assert!(text.contains(&id.to_string()), "{text}");
+        assert!(text.contains("172.17.0.2 -> 172.18.0.2 sctp 80"), "{text}");
+
+        let error = exposed(id, &["80/sctp".into()]).unwrap_err();
+        let text = format!("{}", crate::model::Chain(&error));
+        assert!(
+            text.contains("`80/sctp`") && text.contains(&id.to_string()),
+            "{text}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parsers_panic(texts in proptest::array::uniform4(any::<String>())) {
+            let [dst_ip, dst_port, proto, src_ip] = texts;
+            drop(Exposed::parse(&dst_port));
+            drop(read_ports(&dst_port));
+            let rule = FirewallRule { dst_ip, dst_port, proto, src_ip };
+            drop(Allowed::parse(&rule, OWN));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ use crate::storage::Database;
 
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take until something is mended.
+const HEALING: Duration = Duration::from_secs(20);
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -94,6 +97,23 @@ impl Machine {
             networks,
             task: tokio::spawn(task.run()),
         }
+    }
+
+    /// Empties the database.
+    pub(super) fn forget(&mut self) {
+        self.database = Database::in_memory().unwrap();
+    }
+
+    /// Waits until something is as it should be.
+    pub(super) async fn eventually(&self, is_good: impl Fn() -> bool) {
+        let mut events = self.kernel().events().unwrap();
+        let good = async {
+            while !is_good() {
+                // Not all that counts is told of.
+                drop(timeout(Duration::from_millis(500), events.next()).await);
+            }
+        };
+        timeout(HEALING, good).await.expect("it is not mended");
     }
 
     /// Changes the machine behind the manager's back.
@@ -239,6 +259,16 @@ impl Connection {
         self.server.write_all(b"!")?;
         self.client.read_exact(&mut byte)
     }
+}
+
+/// Runs `ip` in the network namespace of this thread.
+pub(super) fn ip(arguments: &str) {
+    let done = Command::new("ip")
+        .args(arguments.split(' '))
+        .output()
+        .expect("there is `ip`");
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "ip {arguments}: {text}");
 }
 
 pub(super) fn dial(target: SocketAddr) -> io::Result<TcpStream> {

@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::encode;
 use super::numbers::{
     CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, COUNTER_BYTES, DATA_VALUE, ELEMENT_FLAGS,
-    ELEMENT_IS_END, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENT_OBJECT, ELEMENTS_LIST, HOOK_NUMBER,
-    HOOK_PRIORITY, OBJECT_DATA, OBJECT_NAME, OBJECT_TYPE, QUOTA_BYTES, QUOTA_USED, RULE_CHAIN,
-    RULE_USERDATA, SET_FLAGS, SET_KEY_LENGTH, SET_KEY_TYPE, SET_NAME, SET_OBJECT_TYPE, TABLE,
-    TABLE_FLAGS, TYPE_COUNTER, TYPE_QUOTA, USERDATA_COMMENT,
+    ELEMENT_IS_END, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENT_OBJECT, ELEMENTS_LIST, EXPRESSION_NAME,
+    HOOK_NUMBER, HOOK_PRIORITY, OBJECT_DATA, OBJECT_NAME, OBJECT_TYPE, QUOTA_BYTES, QUOTA_USED,
+    RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_FLAGS, SET_KEY_LENGTH, SET_KEY_TYPE, SET_NAME,
+    SET_OBJECT_TYPE, TABLE, TABLE_FLAGS, TYPE_COUNTER, TYPE_QUOTA, USERDATA_COMMENT,
 };
 use super::wire::{self, TableMessage};
-use crate::networkmanager::firewall::skeleton::{self, Chain};
+use super::{encode, expressions};
+use crate::networkmanager::firewall::skeleton::{self, Chain, Rule};
 use crate::networkmanager::firewall::{Edge, Element, Family, Object, ObjectId, ObjectKind, SetId};
 
 /// Chains, rules and sets of one table, as far as they can differ.
@@ -21,8 +21,7 @@ pub(super) struct Frame {
     /// Flags of the table: one of them makes it do nothing.
     pub(super) flags: u32,
     pub(super) chains: BTreeMap<String, Entry>,
-    /// Comments of the rules of each chain.
-    pub(super) rules: BTreeMap<String, Vec<String>>,
+    pub(super) rules: BTreeMap<String, Vec<RuleFrame>>,
     pub(super) sets: BTreeMap<String, SetFrame>,
 }
 
@@ -33,6 +32,14 @@ pub(super) struct Entry {
     pub(super) hook: Option<u32>,
     pub(super) priority: Option<i32>,
     pub(super) policy: Option<u32>,
+}
+
+/// A rule. Its comment tells it from all others; its expressions have other names
+/// when somebody wrote it again without understanding all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RuleFrame {
+    comment: String,
+    expressions: Vec<String>,
 }
 
 /// What the elements of a set look like.
@@ -53,10 +60,10 @@ impl Frame {
                 continue;
             }
             let name = chain.name.to_owned();
-            let comments: Vec<String> = chain.rules.iter().map(|rule| rule.comment()).collect();
-            if !comments.is_empty() {
-                frame.rules.insert(name.clone(), comments);
-            }
+            frame.rules.insert(
+                name.clone(),
+                chain.rules.iter().map(RuleFrame::of).collect(),
+            );
             frame.chains.insert(name, Entry::of(&chain));
         }
         for set in SetId::ALL {
@@ -78,10 +85,8 @@ impl Frame {
     /// Reads one entry of the list of rules.
     pub(super) fn add_rule(&mut self, message: &TableMessage<'_>) -> Option<()> {
         let chain = wire::text(message.get(RULE_CHAIN)?)?.to_owned();
-        let comment = message.get(RULE_USERDATA).and_then(comment);
-        // A rule of somebody else is one too many.
-        let comment = comment.unwrap_or_default();
-        self.rules.entry(chain).or_default().push(comment);
+        let rule = RuleFrame::read(message);
+        self.rules.entry(chain).or_default().push(rule);
         Some(())
     }
 
@@ -125,6 +130,31 @@ impl Entry {
             hook: wire::get(hook, HOOK_NUMBER).and_then(wire::number),
             priority: priority.map(|value| i32::from_be_bytes(*value)),
             policy: message.get(CHAIN_POLICY).and_then(wire::number),
+        }
+    }
+}
+
+impl RuleFrame {
+    fn of(rule: &Rule) -> Self {
+        let names = rule.expressions.iter().map(expressions::name);
+        Self {
+            comment: rule.comment(),
+            expressions: names.map(str::to_owned).collect(),
+        }
+    }
+
+    /// A rule of somebody else has no comment of ours.
+    fn read(message: &TableMessage<'_>) -> Self {
+        let list = message.get(RULE_EXPRESSIONS).unwrap_or_default();
+        let name = |item| wire::get(item, EXPRESSION_NAME).and_then(wire::text);
+        Self {
+            comment: message
+                .get(RULE_USERDATA)
+                .and_then(comment)
+                .unwrap_or_default(),
+            expressions: wire::attributes(list)
+                .map(|(_, item)| name(item).unwrap_or_default().to_owned())
+                .collect(),
         }
     }
 }

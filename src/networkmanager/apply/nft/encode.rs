@@ -10,14 +10,14 @@ use super::numbers::{
     LIST_ITEM, OBJECT_DATA, OBJECT_NAME, OBJECT_TYPE, QUOTA_ABOVE, QUOTA_BYTES, QUOTA_FLAGS,
     QUOTA_USED, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_DESCRIPTION, SET_FLAGS, SET_ID,
     SET_IS_CONCATENATION, SET_IS_OBJECTS, SET_IS_RANGES, SET_KEY_LENGTH, SET_KEY_TYPE, SET_NAME,
-    SET_OBJECT_TYPE, TABLE as TABLE_NAME, TABLE_FLAGS, TYPE_COUNTER, TYPE_QUOTA, USERDATA_COMMENT,
-    message,
+    SET_OBJECT_TYPE, SET_USERDATA, TABLE as TABLE_NAME, TABLE_FLAGS, TYPE_COUNTER, TYPE_QUOTA,
+    USERDATA_COMMENT, message,
 };
 use super::socket::Batch;
 use super::wire::Writer;
 use crate::networkmanager::firewall::skeleton::{self, Chain, Rule, TABLE};
 use crate::networkmanager::firewall::{
-    Difference, Edge, Element, Family, Object, ObjectId, ObjectKind, SetId, Shape,
+    Difference, Edge, Element, Family, Field, Object, ObjectId, ObjectKind, SetId, Shape,
 };
 
 /// Elements in one message: a list is at most 64 KiB long, an element about 100
@@ -163,6 +163,7 @@ fn new_set(batch: &mut Batch, id: u32, set: SetId) {
         writer.number(SET_KEY_TYPE, shape.code());
         writer.number(SET_KEY_LENGTH, shape.length());
         writer.number(SET_ID, id);
+        writer.bytes(SET_USERDATA, &byte_order(shape));
         if let Some(kind) = shape.objects {
             writer.number(SET_OBJECT_TYPE, object_type(kind));
         }
@@ -178,6 +179,20 @@ fn new_set(batch: &mut Batch, id: u32, set: SetId) {
             });
         }
     });
+}
+
+/// Tells the program `nft` how to print elements: names of links alone are no
+/// numbers of the network's byte order.
+fn byte_order(shape: Shape) -> Vec<u8> {
+    const KIND: u8 = 0;
+    const HOST: u32 = 1;
+    const NETWORK: u32 = 2;
+
+    let order = match shape.fields {
+        [Field::Interface] => HOST,
+        _ => NETWORK,
+    };
+    [&[KIND, 4], &*order.to_ne_bytes().to_vec()].concat()
 }
 
 fn new_chain(batch: &mut Batch, chain: &Chain) {

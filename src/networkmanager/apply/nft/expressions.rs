@@ -14,25 +14,47 @@ const VERDICT: u32 = 0;
 /// The first register of four bytes.
 const FIRST: u32 = 8;
 
+/// The kernel's name of an expression.
+pub(super) fn name(expression: &Expression) -> &'static str {
+    match expression {
+        Expression::Meta(..) => "meta",
+        Expression::Payload { .. } => "payload",
+        Expression::Conntrack(..) => "ct",
+        Expression::Mask(..) => "bitwise",
+        Expression::Compare(..) => "cmp",
+        Expression::Lookup { .. } => "lookup",
+        Expression::Object { .. } | Expression::Counter(_) => "objref",
+        Expression::Masquerade => "masq",
+        Expression::Verdict(_) => "immediate",
+    }
+}
+
 /// Writes one expression of a list.
 pub(super) fn write(writer: &mut Writer, expression: &Expression) {
+    writer.nested(LIST_ITEM, |item| {
+        item.text(EXPRESSION_NAME, name(expression));
+        item.nested(EXPRESSION_DATA, |data| write_data(data, expression));
+    });
+}
+
+fn write_data(data: &mut Writer, expression: &Expression) {
     match expression {
-        Expression::Meta(key, to) => item(writer, "meta", |data| {
+        Expression::Meta(key, to) => {
             data.number(1, register(*to));
             data.number(2, meta(*key));
-        }),
+        }
         Expression::Payload {
             base,
             offset,
             length,
             to,
-        } => item(writer, "payload", |data| {
+        } => {
             data.number(1, register(*to));
             data.number(2, base_number(*base));
             data.number(3, *offset);
             data.number(4, *length);
-        }),
-        Expression::Conntrack(key, to) => item(writer, "ct", |data| {
+        }
+        Expression::Conntrack(key, to) => {
             data.number(1, register(*to));
             data.number(
                 2,
@@ -41,15 +63,15 @@ pub(super) fn write(writer: &mut Writer, expression: &Expression) {
                     Conntrack::Direction => 1,
                 },
             );
-        }),
-        Expression::Mask(at, mask) => item(writer, "bitwise", |data| {
+        }
+        Expression::Mask(at, mask) => {
             data.number(1, register(*at));
             data.number(2, register(*at));
             data.number(3, length(mask));
             data.nested(4, |data| data.bytes(DATA_VALUE, mask));
             data.nested(5, |data| data.bytes(DATA_VALUE, &vec![0; mask.len()]));
-        }),
-        Expression::Compare(compare, from, value) => item(writer, "cmp", |data| {
+        }
+        Expression::Compare(compare, from, value) => {
             data.number(1, register(*from));
             data.number(
                 2,
@@ -60,37 +82,30 @@ pub(super) fn write(writer: &mut Writer, expression: &Expression) {
                 },
             );
             data.nested(3, |data| data.bytes(DATA_VALUE, value));
-        }),
-        Expression::Lookup { set, from, absent } => item(writer, "lookup", |data| {
+        }
+        Expression::Lookup { set, from, absent } => {
             data.text(1, set.name());
             data.number(2, register(*from));
             if *absent {
                 data.number(5, 1);
             }
-        }),
-        Expression::Object { map, from } => item(writer, "objref", |data| {
+        }
+        Expression::Object { map, from } => {
             data.number(3, register(*from));
             data.text(4, map.name());
-        }),
-        Expression::Counter(name) => item(writer, "objref", |data| {
+        }
+        Expression::Counter(name) => {
             data.number(1, TYPE_COUNTER);
             data.text(2, name);
-        }),
-        Expression::Masquerade => item(writer, "masq", |_| {}),
-        Expression::Verdict(verdict) => item(writer, "immediate", |data| {
+        }
+        Expression::Masquerade => {}
+        Expression::Verdict(verdict) => {
             data.number(1, VERDICT);
             data.nested(2, |data| {
                 data.nested(DATA_VERDICT, |data| write_verdict(data, *verdict));
             });
-        }),
+        }
     }
-}
-
-fn item(writer: &mut Writer, name: &str, attributes: impl FnOnce(&mut Writer)) {
-    writer.nested(LIST_ITEM, |item| {
-        item.text(EXPRESSION_NAME, name);
-        item.nested(EXPRESSION_DATA, attributes);
-    });
 }
 
 fn write_verdict(writer: &mut Writer, verdict: Verdict) {

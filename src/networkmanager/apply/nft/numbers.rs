@@ -58,6 +58,7 @@ pub(super) const SET_KEY_TYPE: u16 = 4;
 pub(super) const SET_KEY_LENGTH: u16 = 5;
 pub(super) const SET_DESCRIPTION: u16 = 9;
 pub(super) const SET_ID: u16 = 10;
+pub(super) const SET_USERDATA: u16 = 13;
 pub(super) const SET_OBJECT_TYPE: u16 = 15;
 pub(super) const DESCRIPTION_CONCATENATION: u16 = 2;
 pub(super) const FIELD_LENGTH: u16 = 1;

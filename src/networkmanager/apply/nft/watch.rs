@@ -35,7 +35,7 @@ pub(in crate::networkmanager) struct Tampering {
 
 /// News of one transaction, of which more may come.
 #[derive(Debug)]
-struct News {
+pub(super) struct News {
     /// The port of our own changes.
     own: u32,
     tampering: Option<Tampering>,
@@ -53,10 +53,7 @@ impl Watch {
 
         Ok(Self {
             socket,
-            news: News {
-                own,
-                tampering: None,
-            },
+            news: News::new(own),
         })
     }
 
@@ -89,9 +86,16 @@ impl fmt::Debug for Watch {
 }
 
 impl News {
+    pub(super) fn new(own: u32) -> Self {
+        Self {
+            own,
+            tampering: None,
+        }
+    }
+
     /// Takes up a datagram; the last one of a transaction tells whether it was
     /// about us.
-    fn hear(&mut self, datagram: &[u8]) -> Option<Tampering> {
+    pub(super) fn hear(&mut self, datagram: &[u8]) -> Option<Tampering> {
         let mut complete = None;
         for message in wire::messages(datagram) {
             if let Some(tampering) = self.take_up(message) {

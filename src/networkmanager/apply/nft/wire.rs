@@ -90,6 +90,12 @@ impl Writer {
         }
     }
 
+    /// Adds attributes that are written already.
+    #[cfg(test)]
+    pub(super) fn append(&mut self, attributes: &[u8]) {
+        self.bytes.extend(attributes);
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }

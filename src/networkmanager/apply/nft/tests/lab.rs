@@ -192,6 +192,20 @@ impl Lab {
         self.send(&client, &server, 10).is_some()
     }
 
+    /// The same, with this address as the sender's.
+    pub(super) fn reaches_from(
+        &self,
+        from: &str,
+        sender: Ipv4Addr,
+        to: &str,
+        address: Ipv4Addr,
+        port: u16,
+    ) -> bool {
+        let server = self.udp(to, address, port);
+        let client = self.udp(from, sender, 0);
+        self.send(&client, &server, 10).is_some()
+    }
+
     /// Whether an echo comes back.
     pub(super) fn pings(&self, from: &str, address: Ipv4Addr) -> bool {
         // Type, code, checksum, id, number.
@@ -268,7 +282,7 @@ impl Lab {
 
 /// The port of the instance with this address.
 pub(super) fn port(address: Ipv4Addr) -> String {
-    names::host_end(Uuid::from_u128(u32::from(address).into()))
+    names::host_end(Uuid::from_u128(u128::from(u32::from(address)) << 96))
 }
 
 /// An instance that may do nothing special.

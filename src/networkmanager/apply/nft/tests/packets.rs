@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::lab::{A1, A2, B1, GATEWAY_A, GATEWAY_B, HOST, Lab, WORLD, id, in_lab, port};
+use super::lab::{A1, A2, B1, GATEWAY_A, GATEWAY_B, HOST, WORLD, id, in_lab, port};
 use crate::model::FirewallRule;
 use crate::networkmanager::firewall::{Allowed, Change, Exposed};
 
