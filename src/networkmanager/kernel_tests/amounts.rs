@@ -59,7 +59,8 @@ pub(super) fn sent_and_come(from: &Place, to: &Place, address: Ipv4Addr, count: 
 #[ignore = "needs root: run ci/test.sh"]
 fn public_traffic_is_cut_at_the_limit_each_way_and_private_is_not() {
     on_own_machine(async |machine| {
-        let (public, private) = (Outside::public(), Outside::private());
+        let public = Outside::public();
+        let private = public.private_neighbour();
         for outside in [&public, &private] {
             outside.learn_way_to("10.0.0.0/8");
         }

@@ -54,6 +54,12 @@ impl Place {
         }
     }
 
+    /// For programs that are told a namespace by a file.
+    fn path(&self) -> String {
+        let descriptor = self.namespace.as_raw_fd();
+        format!("/proc/{}/fd/{descriptor}", std::process::id())
+    }
+
     /// The same, for another thread.
     pub(super) fn again(&self) -> Self {
         Self {
@@ -95,44 +101,55 @@ impl Place {
     }
 }
 
-/// A host at the other end of a link of the machine. It knows no way to provider
-/// networks, unless it is told one.
+/// A host on the link of the machine that its default route leads to. It knows
+/// no way to provider networks, unless it is told one.
 #[derive(Debug)]
 pub(super) struct Outside {
     pub(super) place: Place,
     pub(super) address: Ipv4Addr,
-    /// The machine's own address on that link.
+    /// The machine's own address in the host's subnet.
     pub(super) machine: Ipv4Addr,
+    /// What joins the machine and all hosts.
+    switch: Place,
 }
 
 impl Outside {
-    /// A host with a public address; the machine's default route leads to it.
+    /// A host with a public address. The machine sends to it what it knows no
+    /// other way for.
     pub(super) fn public() -> Self {
-        let outside = Self::linked("uplink", [203, 0, 113]);
-        Place::here().sh("ip route add default via 203.0.113.2");
+        let (here, switch) = (Place::here(), Place::new());
+        here.sh(&format!(
+            "ip link set lo up
+             ip link add uplink type veth peer name machine netns {}
+             ip link set uplink up",
+            switch.path()
+        ));
+        switch.sh("ip link add switch up type bridge
+             ip link set machine up master switch");
+
+        let outside = Self::at(&switch, [203, 0, 113]);
+        here.sh(&format!("ip route add default via {}", outside.address));
         outside
     }
 
-    /// A host in a private network beside the machine.
-    pub(super) fn private() -> Self {
-        Self::linked("lan", [192, 168, 77])
+    /// A host beside it, with a private address.
+    pub(super) fn private_neighbour(&self) -> Self {
+        Self::at(&self.switch, [192, 168, 77])
     }
 
-    /// A link named so: `.1` for the machine, `.2` for the host.
-    fn linked(link: &str, [a, b, c]: [u8; 3]) -> Self {
+    /// The machine is `.1`, the host `.2`.
+    fn at(switch: &Place, [a, b, c]: [u8; 3]) -> Self {
         let outside = Self {
             place: Place::new(),
             machine: Ipv4Addr::new(a, b, c, 1),
             address: Ipv4Addr::new(a, b, c, 2),
+            switch: switch.again(),
         };
-        let descriptor = outside.place.namespace.as_raw_fd();
-        Place::here().sh(&format!(
-            "ip link set lo up
-             ip link add {link} type veth peer name eth0 netns /proc/{}/fd/{descriptor}
-             ip address add {}/24 dev {link}
-             ip link set {link} up",
-            std::process::id(),
-            outside.machine,
+        Place::here().sh(&format!("ip address add {}/24 dev uplink", outside.machine));
+        switch.sh(&format!(
+            "ip link add host{a} type veth peer name eth0 netns {}
+             ip link set host{a} up master switch",
+            outside.place.path()
         ));
         outside.place.sh(&format!(
             "ip address add {}/24 dev eth0

@@ -76,7 +76,8 @@ fn party<'a>(name: &'static str, place: &'a Place, address: Ipv4Addr) -> Party<'
 }
 
 async fn try_all(machine: &Machine) {
-    let (public, private) = (Outside::public(), Outside::private());
+    let public = Outside::public();
+    let private = public.private_neighbour();
     for outside in [&public, &private] {
         outside.learn_way_to("10.0.0.0/8");
     }
