@@ -18,6 +18,7 @@ pub(super) const LONGEST_ID: usize = 200;
 
 const BRIDGE: &str = "br-";
 const HOST_END: &str = "veth";
+const IFB: &str = "ifb-";
 const NETWORK_ALIAS: &str = "aos network ";
 const INSTANCE_ALIAS: &str = "aos instance ";
 
@@ -53,6 +54,11 @@ pub(super) fn host_end(instance: InstanceId) -> String {
     with_hex(HOST_END, &Sha256::digest(instance.as_bytes()))
 }
 
+/// The name of the ifb that limits the upload of an instance.
+pub(super) fn ifb(instance: InstanceId) -> String {
+    with_hex(IFB, &Sha256::digest(instance.as_bytes()))
+}
+
 /// The alias of a network's bridge.
 pub(super) fn network_alias(network: &NetworkId) -> String {
     format!("{NETWORK_ALIAS}{network}")
@@ -63,7 +69,8 @@ pub(super) fn network_of(alias: &str) -> Option<NetworkId> {
     alias.strip_prefix(NETWORK_ALIAS).map(NetworkId::from)
 }
 
-/// The alias of the host's end of an instance's veth pair.
+/// The alias of the links of an instance at the host: its end of the veth pair,
+/// and the ifb.
 pub(super) fn instance_alias(instance: InstanceId) -> String {
     format!("{INSTANCE_ALIAS}{instance}")
 }
@@ -147,9 +154,9 @@ mod tests {
         #[test]
         fn every_id_gives_a_name_that_links_can_have(id in any::<String>(), bits in any::<u128>()) {
             let bridge = bridge(&NetworkId::new(id), free);
-            let host_end = host_end(InstanceId::from_u128(bits));
+            let instance = InstanceId::from_u128(bits);
 
-            for name in [bridge, host_end] {
+            for name in [bridge, host_end(instance), ifb(instance)] {
                 prop_assert!(name.len() > 3 && name.len() <= LONGEST_NAME);
                 prop_assert!(name.bytes().all(|byte| byte.is_ascii_graphic()));
                 prop_assert!(!name.contains(['/', ':', '%', '.']));

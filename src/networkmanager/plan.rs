@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::addresses::{InterfaceAddress, Mac};
+use super::bandwidth::{self, Shape};
+use super::handle::Speeds;
 use super::names;
 use crate::model::{InstanceId, NetworkId};
 
@@ -43,13 +45,15 @@ pub(super) enum Operation {
         address: InterfaceAddress,
         gateway: Ipv4Addr,
     },
+    /// Changes a limit of an instance's rates.
+    Shape(Shape),
     /// Makes the host's end a port of the bridge, up, in hairpin mode.
     JoinBridge {
         instance: InstanceId,
         host_end: String,
         bridge: String,
     },
-    /// Deletes a veth pair.
+    /// Deletes a veth pair, and the ifb that limits its upload, if it has one.
     DeletePair {
         instance: InstanceId,
         host_end: String,
@@ -80,6 +84,7 @@ impl Operation {
             | Self::RepairBridge { .. }
             | Self::AddAddress { .. }
             | Self::RemoveAddress { .. }
+            | Self::Shape(_)
             | Self::JoinBridge { .. }
             | Self::DeletePair { .. }
             | Self::DeleteBridge { .. } => Place::Host,
@@ -116,6 +121,7 @@ impl Operation {
                 instance: *instance,
                 host_end: host_end.clone(),
             }),
+            Self::Shape(shape) => Some(Self::Shape(shape.undo())),
             Self::RepairBridge { .. }
             | Self::SetAddress { .. }
             | Self::JoinBridge { .. }
@@ -150,6 +156,7 @@ impl fmt::Display for Operation {
             Self::SetAddress {
                 instance, address, ..
             } => write!(f, "give address {address} to instance {instance}"),
+            Self::Shape(shape) => shape.fmt(f),
             Self::JoinBridge {
                 instance, bridge, ..
             } => write!(f, "connect instance {instance} to bridge {bridge}"),
@@ -172,6 +179,7 @@ pub(super) struct Seat {
     pub(super) bridge: String,
     pub(super) address: InterfaceAddress,
     pub(super) gateway: Ipv4Addr,
+    pub(super) speeds: Speeds,
 }
 
 /// Gives an instance its seat. What an earlier life of it has left goes first.
@@ -192,12 +200,14 @@ pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
             address: seat.address,
             gateway: seat.gateway,
         },
-        Operation::JoinBridge {
-            instance,
-            host_end,
-            bridge: seat.bridge.clone(),
-        },
     ]);
+    let limits = bandwidth::shape(instance, &host_end, Speeds::default(), seat.speeds);
+    operations.extend(limits.into_iter().map(Operation::Shape));
+    operations.push(Operation::JoinBridge {
+        instance,
+        host_end,
+        bridge: seat.bridge.clone(),
+    });
 
     operations
 }
@@ -262,6 +272,7 @@ mod tests {
                 prefix: 24,
             },
             gateway: Ipv4Addr::new(10, 1, 0, 1),
+            speeds: Speeds::default(),
         }
     }
 

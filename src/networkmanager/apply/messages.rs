@@ -135,7 +135,7 @@ pub(super) fn join_bridge(
 
 /// Deletes links, in one go: the kernel waits for all its processors when it
 /// deletes links, once for all links of a group.
-pub(super) fn delete_links(names: &[&String]) -> Vec<Request> {
+pub(super) fn delete_links(names: &[String]) -> Vec<Request> {
     if let [name] = names {
         return vec![delete_link(name)];
     }
@@ -246,11 +246,11 @@ fn forwards(families: &[AfSpecUnspec]) -> bool {
 }
 
 /// Keeps the kernel from making up IPv6 addresses, where it has IPv6 at all.
-fn without_ipv6(ipv6: bool) -> Option<AfSpecUnspec> {
+pub(super) fn without_ipv6(ipv6: bool) -> Option<AfSpecUnspec> {
     ipv6.then(|| AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]))
 }
 
-fn set_link(link: LinkMessageBuilder<LinkUnspec>) -> Request {
+pub(super) fn set_link(link: LinkMessageBuilder<LinkUnspec>) -> Request {
     Request::change(RouteNetlinkMessage::SetLink(link.build()))
 }
 

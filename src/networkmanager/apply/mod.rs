@@ -7,6 +7,7 @@ mod messages;
 mod netlink;
 pub(super) mod netns;
 mod session;
+mod tc;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -7,14 +7,15 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
 use super::netlink::{Request, Rtnetlink};
-use super::{Kernel, messages, netns};
+use super::{Kernel, messages, netns, tc};
 use crate::model::InstanceId;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Link;
+use crate::networkmanager::names;
 use crate::networkmanager::plan::{Operation, Place};
 
 /// Which operation of a batch failed, and why.
-type Refusal = (usize, io::Error);
+pub(super) type Refusal = (usize, io::Error);
 
 /// Sockets that stay open from one batch of a plan to the next.
 pub(super) struct Session<'a> {
@@ -73,7 +74,7 @@ impl<'a> Session<'a> {
         };
 
         let mut pending = Pending::default();
-        let mut pairs = Vec::new();
+        let mut links = Vec::new();
         for (n, operation) in batch.iter().enumerate() {
             match operation {
                 Operation::CreateBridge { bridge, network } => {
@@ -86,11 +87,11 @@ impl<'a> Session<'a> {
                 Operation::DeleteBridge { bridge } => {
                     pending.push(n, [messages::delete_link(bridge)]);
                 }
-                Operation::DeletePair { host_end, .. } => {
-                    pairs.push(host_end);
+                Operation::DeletePair { instance, host_end } => {
+                    links.extend([host_end.clone(), names::ifb(*instance)]);
                     // The last of them in a row deletes them all.
                     if !matches!(batch.get(n + 1), Some(Operation::DeletePair { .. })) {
-                        pending.push(n, messages::delete_links(&std::mem::take(&mut pairs)));
+                        pending.push(n, messages::delete_links(&std::mem::take(&mut links)));
                     }
                 }
                 // These name the bridge by its index, which it has by now or
@@ -106,6 +107,7 @@ impl<'a> Session<'a> {
                         Err(refusal) => return Err(refusal),
                     }
                 }
+                Operation::Shape(shape) => tc::push(shape, n, &mut pending, &mut host, ipv6)?,
                 Operation::JoinBridge {
                     instance,
                     host_end,
@@ -175,13 +177,13 @@ impl<'a> Session<'a> {
 /// Requests that wait to be sent together, each with its operation's place in
 /// the batch.
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     requests: Vec<Request>,
     operations: Vec<usize>,
 }
 
 impl Pending {
-    fn push(&mut self, operation: usize, requests: impl IntoIterator<Item = Request>) {
+    pub(super) fn push(&mut self, operation: usize, requests: impl IntoIterator<Item = Request>) {
         self.requests.extend(requests);
         self.operations.resize(self.requests.len(), operation);
     }
@@ -197,16 +199,16 @@ impl Pending {
             .map_err(|(n, error)| (operations.get(n).copied().unwrap_or_default(), error))
     }
 
-    /// Index of a bridge, when all that waits has been done.
-    fn index_of(
+    /// Index of a link, when all that waits has been done.
+    pub(super) fn index_of(
         &mut self,
         socket: &mut Rtnetlink,
         operation: usize,
-        bridge: &str,
+        link: &str,
     ) -> Result<u32, Refusal> {
         self.send(socket)?;
 
-        match find(socket, bridge) {
+        match find(socket, link) {
             Ok(Some(link)) => Ok(link.index),
             Ok(None) => Err((operation, Errno::ENODEV.into())),
             Err(error) => Err((operation, error)),
@@ -226,6 +228,6 @@ pub(super) fn find(socket: &mut Rtnetlink, name: &str) -> io::Result<Option<Link
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
+pub(super) fn is_absent(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENODEV as i32)
 }

@@ -248,6 +248,7 @@ impl Book {
             bridge: network.wanted.bridge.clone(),
             address: position.subnet.interface(address),
             gateway: position.gateway,
+            speeds: request.speeds,
         })
     }
 

@@ -159,7 +159,7 @@ impl NetworkTask {
             Command::Attach(request, answer) => self.seat(*request, answer, |kernel, seat| {
                 kernel.apply(&plan::attach(seat))
             }),
-            Command::Adopt(request, answer) => self.seat(*request, answer, Kernel::check),
+            Command::Adopt(request, answer) => self.seat(*request, answer, Kernel::adopt),
             Command::Change(request, answer) => self.change(*request, answer),
             Command::Detach(id, answer) => self.detach(id, answer),
             Command::Found(answer) => {
