@@ -188,7 +188,7 @@ impl Pending {
         self.operations.resize(self.requests.len(), operation);
     }
 
-    fn send(&mut self, socket: &mut Rtnetlink) -> Result<(), Refusal> {
+    pub(super) fn send(&mut self, socket: &mut Rtnetlink) -> Result<(), Refusal> {
         if self.requests.is_empty() {
             return Ok(());
         }

@@ -82,7 +82,7 @@ pub(super) enum Act {
     /// Makes the ifb, with our alias and up: the filter would drop packets for
     /// one that is down.
     CreateIfb,
-    /// Takes the filter from the host's end.
+    /// Takes the filter from the host's end. Nothing follows when it is refused.
     Unredirect,
     /// Gives the host's end the filter, which is to be there no longer than the
     /// ifb: without it packets are dropped.

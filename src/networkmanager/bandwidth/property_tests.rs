@@ -29,7 +29,8 @@ struct FakeKernel {
     redirected: bool,
     /// Which acts from now on are refused; when it is used up, none is.
     refusals: Vec<bool>,
-    /// Whether what follows a refusal is still tried.
+    /// Whether what follows a refusal is still tried. The ifb never goes
+    /// before its filter.
     goes_on: bool,
 }
 
@@ -44,7 +45,7 @@ impl FakeKernel {
                 let refused = self.refusals.pop().unwrap_or_default();
                 let result = if refused { Err(act) } else { self.act(act) };
                 outcome = outcome.and(result);
-                if outcome.is_err() && !self.goes_on {
+                if outcome.is_err() && (!self.goes_on || act == Act::Unredirect) {
                     return outcome;
                 }
             }
@@ -56,7 +57,7 @@ impl FakeKernel {
         match act {
             Act::Unlimit(Port::HostEnd) => self.host_end = Queues::None,
             Act::Limit(Port::HostEnd, bucket) => limit(&mut self.host_end, bucket),
-            Act::Unlimit(Port::Ifb) => limitless(self.ifb.as_mut().ok_or(act)?),
+            Act::Unlimit(Port::Ifb) => *self.ifb.as_mut().ok_or(act)? = Queues::None,
             Act::Limit(Port::Ifb, bucket) => limit(self.ifb.as_mut().ok_or(act)?, bucket),
             Act::DeleteIfb => {
                 assert!(!self.redirected, "packets are sent where nothing is");
@@ -114,10 +115,6 @@ impl FakeKernel {
             }
         }
     }
-}
-
-fn limitless(queues: &mut Queues) {
-    *queues = Queues::None;
 }
 
 /// Gives a link a bucket, in which packets as large as it takes wait at once.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 
 use super::machine::{Machine, Manager, id, network, on_own_machine, request};
-use super::transfer::{Transfer, assert_rate, datagrams};
+use super::transfer::{Transfer, datagrams};
 use crate::model::InstanceId;
 use crate::networkmanager::Speeds;
 use crate::networkmanager::apply::Kernel;
@@ -68,11 +68,6 @@ fn tc(arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Bytes until the burst of a rate in kbit/s has gone by.
-fn burst(kbit: u64) -> usize {
-    usize::try_from(kbit).unwrap() * 125 / 20 + 3200
-}
-
 fn rates_are(limit: u64) {
     on_own_machine(async move |machine| {
         let _manager = with_limits(&machine, both(limit)).await;
@@ -82,10 +77,9 @@ fn rates_are(limit: u64) {
         ];
 
         for (way, from, to, address) in ways {
-            let rate = Transfer::tcp(&machine, from, to, address).rate(burst(limit));
-            assert_rate(rate, limit, &format!("{way} by TCP"));
-            let rate = Transfer::udp(&machine, from, to, address, limit).rate(burst(limit));
-            assert_rate(rate, limit, &format!("{way} by UDP"));
+            Transfer::tcp(&machine, from, to, address).assert_rate(limit, &format!("{way} by TCP"));
+            Transfer::udp(&machine, from, to, address, limit)
+                .assert_rate(limit, &format!("{way} by UDP"));
         }
     });
 }
@@ -112,30 +106,29 @@ fn rates_are_held_to_100_mbit() {
 #[ignore = "needs root: run ci/test.sh"]
 fn limits_change_during_a_transfer() {
     on_own_machine(async |machine| {
-        let mut now = both(100_000);
-        let _manager = with_limits(&machine, now).await;
-        let mut download = Transfer::tcp(&machine, id(2), id(1), A.into());
-        let mut upload = Transfer::tcp(&machine, id(1), id(2), B.into());
-        download.rate(burst(100_000));
-        upload.rate(0);
+        let fast = both(100_000);
+        let _manager = with_limits(&machine, fast).await;
+        let ways = [
+            ("download", id(2), id(1), Ipv4Addr::from(A)),
+            ("upload", id(1), id(2), Ipv4Addr::from(B)),
+        ];
 
-        // Down to where super-packets are cut, down and up in place, and up to
-        // where they are not cut again.
-        for limit in [20_000, 5000, 40_000, 80_000] {
-            change(&machine, now, both(limit));
-            now = both(limit);
+        for (way, from, to, address) in ways {
+            let mut transfer = Transfer::tcp(&machine, from, to, address);
+            let mut now = fast;
+            // Down to where super-packets are cut, down and up in place, and up
+            // to where they are not cut again.
+            for limit in [20_000, 5000, 40_000, 80_000] {
+                change(&machine, now, both(limit));
+                now = both(limit);
 
-            // What has piled up at the sockets goes by first.
-            let rate = download.rate(usize::try_from(limit).unwrap() * 125 / 2);
-            assert_rate(rate, limit, "download");
-            let rate = upload.rate(usize::try_from(limit).unwrap() * 125 / 2);
-            assert_rate(rate, limit, "upload");
+                transfer.assert_rate(limit, way);
+            }
+            change(&machine, now, Speeds::default());
+            assert!(transfer.rate(10_000_000) > 120_000, "{way}");
+            drop(transfer);
+            change(&machine, Speeds::default(), fast);
         }
-        change(&machine, now, Speeds::default());
-
-        assert!(download.rate(10_000_000) > 120_000);
-        drop(download);
-        assert!(upload.rate(10_000_000) > 120_000);
     });
 }
 
@@ -299,7 +292,7 @@ fn limits_are_those_that_tc_makes() {
         ));
         tc(&format!("qdisc add dev {other} ingress"));
         tc(&format!(
-            "filter add dev {other} ingress prio 1 protocol all u32 match u32 0 0 action mirred \
+            "filter add dev {other} parent ffff: prio 1 protocol all u32 match u32 0 0 action mirred \
              egress redirect dev {ifb}"
         ));
 
@@ -311,7 +304,7 @@ fn limits_are_those_that_tc_makes() {
         assert_eq!(bucket(&veth), bucket(&other));
         assert_eq!(bucket(&ifb), bucket(&other));
         let filters = |link: &str| {
-            let text = tc(&format!("-j filter show dev {link} ingress"));
+            let text = tc(&format!("-j filter show dev {link} parent ffff:"));
             // Each action has a number of its own.
             let (before, after) = text.split_once("\"index\":").unwrap();
             let (_, after) = after.split_once(',').unwrap();

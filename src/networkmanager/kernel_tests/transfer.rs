@@ -11,6 +11,8 @@ use crate::model::InstanceId;
 
 /// How long a rate is measured.
 const MEASURED: Duration = Duration::from_millis(1500);
+/// How often it is measured, on a machine that is too busy for it.
+const ATTEMPTS: usize = 4;
 /// How long a receiver waits for a byte.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Payload of a full packet.
@@ -71,7 +73,11 @@ impl Transfer {
             let mut sent = 0;
             let pause = Duration::from_millis(2);
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                while sent < bytes_in(start.elapsed()) {
+                // On a busy machine it falls behind, and must still end.
+                for _ in 0..1000 {
+                    if sent >= bytes_in(start.elapsed()) {
+                        break;
+                    }
                     // Refused once the receiver has gone.
                     drop(sender.send(&[0; DATAGRAM]));
                     sent += DATAGRAM as u128;
@@ -83,6 +89,25 @@ impl Transfer {
             receiver: Some(Receiver::Udp(receiver)),
             sender: Some((stop, thread)),
         }
+    }
+
+    /// Checks that the rate is a limit in kbit/s, up to a tenth. It is never
+    /// higher; on a busy machine it may be lower for a while.
+    pub(super) fn assert_rate(&mut self, limit: u64, what: &str) {
+        let burst = usize::try_from(limit).unwrap() * 125 / 5 + 3200;
+        let mut rates = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let rate = self.rate(burst);
+            rates.push(rate);
+            assert!(
+                rate <= limit + limit / 10,
+                "{what}: {rate} of {limit} kbit/s"
+            );
+            if rate >= limit - limit / 10 {
+                return;
+            }
+        }
+        panic!("{what}: only {rates:?} of {limit} kbit/s");
     }
 
     /// The rate at which payload arrives, in kbit/s, after the first `skip`
@@ -152,12 +177,4 @@ pub(super) fn datagrams(
         .unwrap();
 
     (sender, receiver)
-}
-
-/// Checks that a rate is the limit, up to a tenth.
-pub(super) fn assert_rate(rate: u64, limit: u64, what: &str) {
-    assert!(
-        rate.abs_diff(limit) <= limit / 10,
-        "{what}: {rate} kbit/s where {limit} kbit/s is the limit"
-    );
 }

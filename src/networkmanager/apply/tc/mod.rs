@@ -46,7 +46,12 @@ pub(super) fn push(
                 let index = pending.index_of(host, n, name_of(port, shape, &ifb))?;
                 pending.push(n, [limit(index, bucket)]);
             }
-            Act::DeleteIfb => pending.push(n, [messages::delete_link(&ifb)]),
+            Act::DeleteIfb => {
+                // Not when the filter is refused to go, so that no packet is
+                // sent where nothing is.
+                pending.send(host)?;
+                pending.push(n, [messages::delete_link(&ifb)]);
+            }
             Act::CreateIfb => pending.push(n, create_ifb(shape.instance, &ifb, ipv6)),
             Act::Unredirect => {
                 if let Some(index) = present(pending.index_of(host, n, &shape.host_end))? {
@@ -136,7 +141,6 @@ fn redirect(from: u32, to: u32) -> [Request; 2] {
 
 fn unredirect(link: u32) -> Request {
     let mut message = message(link, TcHandle::INGRESS, "");
-    message.header.handle = INGRESS;
     message.attributes.clear();
 
     Request::delete(
