@@ -133,6 +133,14 @@ pub(super) fn join_bridge(
     ]
 }
 
+/// Makes the host's end of a pair nobody's.
+pub(super) fn release_link(name: &str) -> Request {
+    Request {
+        accept: Some(Errno::ENODEV as i32),
+        ..set_link(LinkUnspec::new_with_name(name).alias(names::RELEASED.to_owned()))
+    }
+}
+
 /// Deletes links, in one go: the kernel waits for all its processors when it
 /// deletes links, once for all links of a group.
 pub(super) fn delete_links(names: &[String]) -> Vec<Request> {

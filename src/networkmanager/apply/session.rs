@@ -74,7 +74,7 @@ impl<'a> Session<'a> {
         };
 
         let mut pending = Pending::default();
-        let mut links = Vec::new();
+        let mut ifbs = Vec::new();
         for (n, operation) in batch.iter().enumerate() {
             match operation {
                 Operation::CreateBridge { bridge, network } => {
@@ -87,11 +87,18 @@ impl<'a> Session<'a> {
                 Operation::DeleteBridge { bridge } => {
                     pending.push(n, [messages::delete_link(bridge)]);
                 }
-                Operation::DeletePair { instance, host_end } => {
-                    links.extend([host_end.clone(), names::ifb(*instance)]);
-                    // The last of them in a row deletes them all.
-                    if !matches!(batch.get(n + 1), Some(Operation::DeletePair { .. })) {
-                        pending.push(n, messages::delete_links(&std::mem::take(&mut links)));
+                Operation::ReleasePair { instance, host_end } => {
+                    pending.push(n, [self.release(*instance, host_end)]);
+                }
+                Operation::DeleteIfb { instance } => {
+                    ifbs.push(names::ifb(*instance));
+                    // The last of a batch deletes them all.
+                    let more = batch.iter().skip(n + 1);
+                    if !more
+                        .clone()
+                        .any(|other| matches!(other, Operation::DeleteIfb { .. }))
+                    {
+                        pending.push(n, messages::delete_links(&std::mem::take(&mut ifbs)));
                     }
                 }
                 // These name the bridge by its index, which it has by now or
@@ -128,6 +135,14 @@ impl<'a> Session<'a> {
 
         self.host = Some(host);
         Ok(())
+    }
+
+    /// A pair whose namespace has lost its name, but is in use, would stay.
+    fn release(&self, instance: InstanceId, host_end: &str) -> Request {
+        match netns::open(&self.kernel.namespace(instance)) {
+            Ok(Some(_)) => messages::release_link(host_end),
+            Ok(None) | Err(_) => messages::delete_link(host_end),
+        }
     }
 
     fn inside(&mut self, instance: InstanceId, batch: &[Operation]) -> Result<(), Refusal> {

@@ -73,7 +73,8 @@ pub(super) enum Port {
 /// when it is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
-    /// Takes the bucket from a link, and with it what it has queued.
+    /// Takes the bucket from a link, and with it what it has queued. Nothing
+    /// follows when it is refused: a packet in it may not fit the next one.
     Unlimit(Port),
     /// Gives a link a bucket. One that is there changes in place.
     Limit(Port, Bucket),
@@ -82,7 +83,8 @@ pub(super) enum Act {
     /// Makes the ifb, with our alias and up: the filter would drop packets for
     /// one that is down.
     CreateIfb,
-    /// Takes the filter from the host's end. Nothing follows when it is refused.
+    /// Takes the filter from the host's end. Nothing follows when it is refused:
+    /// packets would be sent where nothing is.
     Unredirect,
     /// Gives the host's end the filter, which is to be there no longer than the
     /// ifb: without it packets are dropped.

@@ -29,8 +29,7 @@ struct FakeKernel {
     redirected: bool,
     /// Which acts from now on are refused; when it is used up, none is.
     refusals: Vec<bool>,
-    /// Whether what follows a refusal is still tried. The ifb never goes
-    /// before its filter.
+    /// Whether what follows a refusal is still tried, as in a batch.
     goes_on: bool,
 }
 
@@ -45,7 +44,8 @@ impl FakeKernel {
                 let refused = self.refusals.pop().unwrap_or_default();
                 let result = if refused { Err(act) } else { self.act(act) };
                 outcome = outcome.and(result);
-                if outcome.is_err() && (!self.goes_on || act == Act::Unredirect) {
+                let ends = !self.goes_on || matches!(act, Act::Unredirect | Act::Unlimit(_));
+                if outcome.is_err() && ends {
                     return outcome;
                 }
             }

@@ -44,18 +44,27 @@ fn kernel(machine: &Machine) -> Kernel {
 
 /// The limits that an instance has.
 fn shaping(machine: &Machine, instance: InstanceId) -> Shaping {
-    kernel(machine).shaping(&[instance]).unwrap()[&instance]
+    let host_end = host_end(machine, instance);
+    let named = [(instance, host_end.as_str())];
+    kernel(machine).shaping(&named).unwrap()[&instance]
 }
 
-fn operations(old: impl Into<Shaping>, new: impl Into<Shaping>) -> Vec<Operation> {
-    shape(id(1), &names::host_end(id(1)), old, new)
+fn host_end(machine: &Machine, instance: InstanceId) -> String {
+    machine.host_end(instance).unwrap()
+}
+
+fn operations(host_end: &str, old: impl Into<Shaping>, new: impl Into<Shaping>) -> Vec<Operation> {
+    shape(id(1), host_end, old, new)
         .into_iter()
         .map(Operation::Shape)
         .collect()
 }
 
 fn change(machine: &Machine, old: impl Into<Shaping>, new: impl Into<Shaping>) {
-    kernel(machine).apply(&operations(old, new)).unwrap();
+    let host_end = host_end(machine, id(1));
+    kernel(machine)
+        .apply(&operations(&host_end, old, new))
+        .unwrap();
 }
 
 /// What `tc` says, or does.
@@ -196,9 +205,10 @@ fn lost_ifb_is_found_and_removed() {
     on_own_machine(async |machine| {
         let manager = with_limits(&machine, both(1000)).await;
         let networks = &manager.networks;
+        let host_end = host_end(&machine, id(1));
         machine.apply(Operation::DeleteNamespace { instance: id(1) });
         Command::new("ip")
-            .args(["link", "delete", &names::host_end(id(1))])
+            .args(["link", "delete", &host_end])
             .status()
             .unwrap();
 
@@ -233,7 +243,12 @@ fn limits_are_found_as_they_were_made() {
             assert_eq!(shaping(&machine, id(1)), now.into());
         }
         assert_eq!(shaping(&machine, id(2)), Shaping::default());
-        assert!(kernel(&machine).shaping(&[id(3)]).unwrap().is_empty());
+        assert!(
+            kernel(&machine)
+                .shaping(&[(id(3), "veth-nowhere")])
+                .unwrap()
+                .is_empty()
+        );
     });
 }
 
@@ -243,7 +258,7 @@ fn limits_that_others_changed_are_mended() {
     on_own_machine(async |machine| {
         let wanted = both(3000);
         let _manager = with_limits(&machine, wanted).await;
-        let (veth, ifb) = (names::host_end(id(1)), names::ifb(id(1)));
+        let (veth, ifb) = (host_end(&machine, id(1)), names::ifb(id(1)));
         let damages = [
             format!("tc qdisc delete dev {veth} root"),
             format!("tc qdisc replace dev {veth} root tbf rate 3mbit burst 3750 limit 41250"),
@@ -284,8 +299,8 @@ fn limits_that_others_changed_are_mended() {
 fn limits_are_those_that_tc_makes() {
     on_own_machine(async |machine| {
         let _manager = with_limits(&machine, both(20_000)).await;
-        let (veth, ifb) = (names::host_end(id(1)), names::ifb(id(1)));
-        let other = names::host_end(id(2));
+        let (veth, ifb) = (host_end(&machine, id(1)), names::ifb(id(1)));
+        let other = host_end(&machine, id(2));
         tc(&format!(
             "qdisc add dev {other} root tbf rate 20mbit burst 25000 limit 275000 peakrate \
              8000tbit mtu 1600"
@@ -328,7 +343,7 @@ fn refused_limit_leaves_nothing() {
             upload: Some(1000),
         };
         let refused = kernel(&machine)
-            .apply(&operations(Speeds::default(), upload))
+            .apply(&operations("veth-nowhere", Speeds::default(), upload))
             .unwrap_err();
 
         assert_eq!(
@@ -348,10 +363,11 @@ fn limits_are_as_before_when_a_later_operation_is_refused() {
             upload: None,
         };
         let _manager = with_limits(&machine, before).await;
-        let mut plan = operations(before, both(1000));
+        let host_end = host_end(&machine, id(1));
+        let mut plan = operations(&host_end, before, both(1000));
         plan.push(Operation::JoinBridge {
             instance: id(1),
-            host_end: names::host_end(id(1)),
+            host_end,
             bridge: "br-nowhere".into(),
         });
 

@@ -25,7 +25,8 @@ const INGRESS: TcHandle = TcHandle {
     minor: 0,
 };
 
-/// Has a change of a limit wait, as operation `n`, to be sent.
+/// Has a change of a limit wait, as operation `n`, to be sent. The kernel works on
+/// all requests of a batch; what must not follow a refused one goes in the next.
 pub(super) fn push(
     shape: &Shape,
     n: usize,
@@ -40,22 +41,19 @@ pub(super) fn push(
                 let link = name_of(port, shape, &ifb);
                 if let Some(index) = present(pending.index_of(host, n, link))? {
                     pending.push(n, [unlimit(index)]);
+                    pending.send(host)?;
                 }
             }
             Act::Limit(port, bucket) => {
                 let index = pending.index_of(host, n, name_of(port, shape, &ifb))?;
                 pending.push(n, [limit(index, bucket)]);
             }
-            Act::DeleteIfb => {
-                // Not when the filter is refused to go, so that no packet is
-                // sent where nothing is.
-                pending.send(host)?;
-                pending.push(n, [messages::delete_link(&ifb)]);
-            }
+            Act::DeleteIfb => pending.push(n, [messages::delete_link(&ifb)]),
             Act::CreateIfb => pending.push(n, create_ifb(shape.instance, &ifb, ipv6)),
             Act::Unredirect => {
                 if let Some(index) = present(pending.index_of(host, n, &shape.host_end))? {
                     pending.push(n, [unredirect(index)]);
+                    pending.send(host)?;
                 }
             }
             Act::Redirect => {

@@ -13,7 +13,6 @@ use crate::networkmanager::apply::netlink::Rtnetlink;
 use crate::networkmanager::apply::{Kernel, messages};
 use crate::networkmanager::bandwidth::{self, End, Found, Root, Shaping};
 use crate::networkmanager::error::NetworkError;
-use crate::networkmanager::handle::Speeds;
 use crate::networkmanager::names;
 use crate::networkmanager::plan::{Operation, Seat};
 
@@ -22,38 +21,39 @@ impl Kernel {
     /// they are not those of the seat.
     pub(in crate::networkmanager) fn adopt(&self, seat: &Seat) -> Result<(), NetworkError> {
         self.check(seat)?;
-        let found = self.shaping(&[seat.instance])?;
+        let host_end = (seat.instance, seat.host_end.as_str());
+        let found = self.shaping(&[host_end])?;
 
         match found.get(&seat.instance) {
-            Some(found) => self.reshape(seat.instance, *found, seat.speeds),
+            Some(found) => self.reshape(seat, *found),
             None => Ok(()),
         }
     }
 
-    /// Changes the limits of an attached instance. On an error it has those that
-    /// it had before.
+    /// Gives an attached instance, which has the limits `old`, those of its seat.
+    /// On an error it has those that it had before.
     pub(in crate::networkmanager) fn reshape(
         &self,
-        instance: InstanceId,
+        seat: &Seat,
         old: impl Into<Shaping>,
-        new: Speeds,
     ) -> Result<(), NetworkError> {
-        let changes = bandwidth::shape(instance, &names::host_end(instance), old, new);
+        let changes = bandwidth::shape(seat.instance, &seat.host_end, old, seat.speeds);
         for change in &changes {
-            info!(instance_id = %instance, "{change}");
+            info!(instance_id = %seat.instance, "{change}");
         }
         let operations: Vec<Operation> = changes.into_iter().map(Operation::Shape).collect();
 
         self.apply(&operations)
     }
 
-    /// The limits of instances. Those without a link at the host are left out.
+    /// The limits of instances, named with their host ends. Those whose host end
+    /// is not there are left out.
     ///
     /// The kernel lists links and queues all at once, filters for one link at a
     /// time: they are asked for only where there can be some.
     pub(in crate::networkmanager) fn shaping(
         &self,
-        instances: &[InstanceId],
+        host_ends: &[(InstanceId, &str)],
     ) -> Result<BTreeMap<InstanceId, Shaping>, NetworkError> {
         let list = || {
             let mut host = self.host()?;
@@ -61,12 +61,12 @@ impl Kernel {
             add_queues(&mut host, &mut ends)?;
 
             let mut shaping = BTreeMap::new();
-            for &instance in instances {
-                let Some(mut host_end) = ends.remove(&names::host_end(instance)) else {
+            for &(instance, host_end) in host_ends {
+                let Some(mut host_end) = ends.remove(host_end) else {
                     continue;
                 };
                 if host_end.ingress {
-                    host_end.filters = filters(&mut host, host_end.index)?;
+                    host_end.filters.extend(filters(&mut host, host_end.index)?);
                 }
                 let ifb = ends.remove(&names::ifb(instance));
                 shaping.insert(instance, Found { host_end, ifb }.shaping());
