@@ -11,6 +11,7 @@
 
 mod addresses;
 mod apply;
+mod bandwidth;
 mod book;
 mod error;
 mod existing;
