@@ -10,11 +10,11 @@
 //!   under it, and its next midnight ends it;
 //! - any other: a new day begins.
 //!
-//! So each day that the clock shows gives one quota, and a day of the world gives
-//! a second one only if the clock was set that day to a day that it had not shown.
-//! That is not to be avoided: it looks like the first right time after a night
-//! without power. A clock that jumps ahead by one day to four, and back, makes
-//! two days count as one when it comes there again.
+//! So each day that the clock shows gives one quota. A day of the world gives
+//! more only if the clock was set: one for a day that it had not shown, and one
+//! for the midnight after it. That is not to be avoided: it looks like the first
+//! right time after a night without power. A day that was shown too early has had
+//! its quota: when it really comes, the count of the day before goes on in it.
 
 use std::time::Duration;
 
@@ -170,6 +170,16 @@ mod tests {
 
         assert_eq!(begun, [true, false, false, false, false]);
         assert_eq!(turns(&mut days, &[TODAY + 2]), [true]);
+    }
+
+    #[test]
+    fn clock_set_back_over_midnight_begins_no_day_after_a_start_without_a_clock() {
+        let mut days = Days::starting(TODAY);
+        turns(&mut days, &[TODAY - 200, TODAY]);
+
+        let begun = turns(&mut days, &[TODAY - 1, TODAY, TODAY + 1]);
+
+        assert_eq!(begun, [false, false, true]);
     }
 
     #[test]

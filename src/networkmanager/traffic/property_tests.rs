@@ -358,7 +358,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn no_byte_is_lost_or_counted_twice_and_no_quota_given_twice(
@@ -381,12 +381,10 @@ proptest! {
             world.step(step);
         }
         world.step(&Step::Jump(Jump::Right, true));
-        world.pass(6 * DAY);
+        let begun = world.begun;
+        world.pass(40 * DAY);
 
-        for _ in 0..4 {
-            let begun = world.begun;
-            world.pass(DAY);
-            prop_assert_eq!(world.begun, begun + 1);
-        }
+        // But for those that were shown too early, and are remembered.
+        prop_assert!(world.begun - begun >= 40 - 4);
     }
 }

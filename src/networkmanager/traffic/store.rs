@@ -58,7 +58,7 @@ pub(super) async fn load(database: &Database) -> Result<Loaded, StorageError> {
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .inspect(|_| found += 1)
                 .filter_map(|row| readable("traffic", row))
-                .collect::<Result<Vec<(String, i64, u64)>, _>>()?;
+                .collect::<Result<Vec<(String, i64, i64)>, _>>()?;
             let rows: Vec<_> = rows.into_iter().filter_map(row).collect();
 
             Ok(Loaded {
@@ -83,12 +83,15 @@ fn read_days(text: &str) -> Option<Days> {
         .ok()
 }
 
-fn row((chain, day, bytes): (String, i64, u64)) -> Option<Row> {
-    let key = Key::parse(&chain);
-    if key.is_none() {
-        warn!(chain, "a stored row of traffic is nobody's");
+fn row((chain, day, bytes): (String, i64, i64)) -> Option<Row> {
+    let row = match (Key::parse(&chain), u64::try_from(bytes)) {
+        (Some(key), Ok(bytes)) => Some(Row { key, day, bytes }),
+        (None, _) | (_, Err(_)) => None,
+    };
+    if row.is_none() {
+        warn!(chain, bytes, "a stored row of traffic makes no sense");
     }
-    key.map(|key| Row { key, day, bytes })
+    row
 }
 
 fn write(connection: &mut Connection, save: &Save) -> Result<(), StorageError> {
