@@ -6,7 +6,7 @@
 //! brought: it is asked for again when the next is due.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -44,6 +44,19 @@ pub(in crate::networkmanager) struct TrafficKeeper {
     write_due: Instant,
     /// The log has it that nothing can be stored.
     told: bool,
+}
+
+impl Moment {
+    /// What the clocks of this machine show.
+    pub(in crate::networkmanager) fn now() -> Self {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            wall: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            at: Instant::now(),
+        }
+    }
 }
 
 impl TrafficKeeper {

@@ -77,6 +77,11 @@ fn one(bits: u128, flow: Flow) -> BTreeMap<InstanceId, Flow> {
     BTreeMap::from([(id(bits), flow)])
 }
 
+#[test]
+fn clock_of_this_machine_is_past_the_build() {
+    assert!(Moment::now().wall >= Clock::built());
+}
+
 #[tokio::test]
 async fn figures_are_published_with_each_reading_and_each_change_of_instances() {
     let machine = Machine::at(0);
