@@ -27,6 +27,7 @@ mod store;
 mod takeover;
 mod task;
 mod troubles;
+mod traffic;
 
 pub use error::NetworkError;
 pub use firewall::RuleFault;
