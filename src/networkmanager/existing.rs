@@ -54,6 +54,7 @@ impl Existing {
         self.links
             .iter()
             .filter_map(|(name, link)| Some((names::instance_of(&link.alias)?, name.as_str())))
+            .filter(|(instance, name)| *name != names::ifb(*instance))
     }
 
     /// Whether some link is a port of the one with this index, and will stay it.

@@ -25,6 +25,7 @@ const VLAN_DIGITS: usize = 8;
 /// What the names of host ends begin with. They are as long as names can be:
 /// the firewall recognises them by both.
 pub(super) const HOST_END: &str = "veth";
+const IFB: &str = "ifb-";
 const NETWORK_ALIAS: &str = "aos network ";
 const VLAN_ALIAS: &str = "aos vlan of network ";
 const INSTANCE_ALIAS: &str = "aos instance ";
@@ -69,6 +70,11 @@ pub(super) fn host_end(random: Uuid) -> String {
     with_hex(HOST_END, random.as_bytes())
 }
 
+/// The name of the ifb that limits the upload of an instance.
+pub(super) fn ifb(instance: InstanceId) -> String {
+    with_hex(IFB, &Sha256::digest(instance.as_bytes()))
+}
+
 /// The alias of a network's bridge.
 pub(super) fn network_alias(network: &NetworkId) -> String {
     format!("{NETWORK_ALIAS}{network}")
@@ -89,7 +95,8 @@ pub(super) fn vlan_network_of(alias: &str) -> Option<NetworkId> {
     alias.strip_prefix(VLAN_ALIAS).map(NetworkId::from)
 }
 
-/// The alias of the host's end of an instance's veth pair.
+/// The alias of the links of an instance at the host: its end of the veth pair,
+/// and the ifb.
 pub(super) fn instance_alias(instance: InstanceId) -> String {
     format!("{INSTANCE_ALIAS}{instance}")
 }
@@ -228,9 +235,10 @@ mod tests {
             let bridge = bridge(&network, free);
             let vlan = vlan(&network, free);
             let host_end = host_end(Uuid::from_u128(bits));
+            let ifb = ifb(InstanceId::from_u128(bits));
 
             prop_assert!(is_vlan(&vlan));
-            for name in [bridge, vlan, host_end] {
+            for name in [bridge, vlan, host_end, ifb] {
                 prop_assert!(name.len() > 3 && name.len() <= LONGEST_NAME);
                 prop_assert!(name.bytes().all(|byte| byte.is_ascii_graphic()));
                 prop_assert!(!name.contains(['/', ':', '%', '.']));

@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::addresses::{InterfaceAddress, Mac};
+use super::bandwidth::{self, Shape};
+use super::handle::Speeds;
 use crate::model::{InstanceId, NetworkId};
 
 /// One change of the machine.
@@ -42,6 +44,8 @@ pub(super) enum Operation {
         address: InterfaceAddress,
         gateway: Ipv4Addr,
     },
+    /// Changes a limit of an instance's rates.
+    Shape(Shape),
     /// Makes the host's end a port of the bridge, up, in hairpin mode.
     JoinBridge {
         instance: InstanceId,
@@ -73,6 +77,8 @@ pub(super) enum Operation {
         instance: InstanceId,
         host_end: String,
     },
+    /// Deletes the link that limits the upload of an instance, if it has one.
+    DeleteIfb { instance: InstanceId },
     /// Deletes a bridge.
     DeleteBridge { bridge: String },
     /// Takes the name of a network namespace away. The kernel deletes the
@@ -99,12 +105,14 @@ impl Operation {
             | Self::RepairBridge { .. }
             | Self::AddAddress { .. }
             | Self::RemoveAddress { .. }
+            | Self::Shape(_)
             | Self::JoinBridge { .. }
             | Self::CreateVlan { .. }
             | Self::RepairVlan { .. }
             | Self::DeleteVlan { .. }
             | Self::EnableForwarding { .. }
             | Self::ReleasePair { .. }
+            | Self::DeleteIfb { .. }
             | Self::DeleteBridge { .. } => Place::Host,
             Self::CreatePair { instance, .. } | Self::SetAddress { instance, .. } => {
                 Place::Inside(*instance)
@@ -134,6 +142,7 @@ impl Operation {
             Self::CreateNamespace { instance } => Some(Self::DeleteNamespace {
                 instance: *instance,
             }),
+            Self::Shape(shape) => Some(Self::Shape(shape.undo())),
             // The pair goes with the namespace.
             Self::CreatePair { .. }
             | Self::RepairBridge { .. }
@@ -143,6 +152,7 @@ impl Operation {
             | Self::DeleteVlan { .. }
             | Self::EnableForwarding { .. }
             | Self::ReleasePair { .. }
+            | Self::DeleteIfb { .. }
             | Self::DeleteBridge { .. }
             | Self::DeleteNamespace { .. } => None,
         }
@@ -173,6 +183,7 @@ impl fmt::Display for Operation {
             Self::SetAddress {
                 instance, address, ..
             } => write!(f, "give address {address} to instance {instance}"),
+            Self::Shape(shape) => shape.fmt(f),
             Self::JoinBridge {
                 instance, bridge, ..
             } => write!(f, "connect instance {instance} to bridge {bridge}"),
@@ -196,6 +207,9 @@ impl fmt::Display for Operation {
             Self::ReleasePair { instance, .. } => {
                 write!(f, "release network link of instance {instance}")
             }
+            Self::DeleteIfb { instance } => {
+                write!(f, "delete upload limit of instance {instance}")
+            }
             Self::DeleteBridge { bridge } => write!(f, "delete bridge {bridge}"),
             Self::DeleteNamespace { instance } => {
                 write!(f, "delete network namespace of instance {instance}")
@@ -214,13 +228,14 @@ pub(super) struct Seat {
     pub(super) host_end: String,
     pub(super) address: InterfaceAddress,
     pub(super) gateway: Ipv4Addr,
+    pub(super) speeds: Speeds,
 }
 
 /// Makes all of an instance's seat but the connection to the bridge.
 pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
     let instance = seat.instance;
 
-    vec![
+    let mut operations = vec![
         Operation::CreateNamespace { instance },
         Operation::CreatePair {
             instance,
@@ -232,7 +247,10 @@ pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
             address: seat.address,
             gateway: seat.gateway,
         },
-    ]
+    ];
+    let limits = bandwidth::shape(instance, &seat.host_end, Speeds::default(), seat.speeds);
+    operations.extend(limits.into_iter().map(Operation::Shape));
+    operations
 }
 
 /// Connects an instance, whose seat is prepared, to its network.
@@ -266,7 +284,10 @@ pub(super) fn detach(instance: InstanceId, host_end: Option<&str>) -> Vec<Operat
 
     release
         .into_iter()
-        .chain([Operation::DeleteNamespace { instance }])
+        .chain([
+            Operation::DeleteIfb { instance },
+            Operation::DeleteNamespace { instance },
+        ])
         .collect()
 }
 
@@ -317,6 +338,7 @@ mod tests {
                 prefix: 24,
             },
             gateway: Ipv4Addr::new(10, 1, 0, 1),
+            speeds: Speeds::default(),
         }
     }
 

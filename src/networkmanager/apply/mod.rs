@@ -10,6 +10,7 @@ pub(super) mod netns;
 pub(super) mod nft;
 mod session;
 mod tables;
+mod tc;
 mod uplink;
 
 use std::collections::BTreeMap;

@@ -131,6 +131,8 @@ impl FakeKernel {
                     refuse()
                 }
             }
+            // Limits have a fake kernel of their own.
+            Operation::Shape(_) | Operation::DeleteIfb { .. } => Ok(()),
             Operation::ReleasePair { host_end, .. } => {
                 self.links.remove(host_end);
                 Ok(())

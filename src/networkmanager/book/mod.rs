@@ -296,6 +296,7 @@ impl Book {
             host_end,
             address: position.subnet.interface(address),
             gateway: position.gateway,
+            speeds: request.speeds,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod attach;
+mod bandwidth;
 mod cases;
 mod failures;
 mod figures;
@@ -19,5 +20,6 @@ mod restarts;
 mod spoofing;
 mod steady;
 mod takeover;
+mod transfer;
 mod uplinks;
 mod vlan;
