@@ -122,8 +122,8 @@ impl Kernel {
     }
 
     /// Takes over what an earlier SM has told the firewall.
-    pub(super) fn adopt(&self, changes: Vec<Change>) -> Result<(), NetworkError> {
-        self.tables().adopt(changes)
+    pub(super) fn inherit(&self, changes: Vec<Change>) -> Result<(), NetworkError> {
+        self.tables().inherit(changes)
     }
 
     /// Changes the firewall, wholly or not at all.

@@ -31,7 +31,7 @@ impl Tables {
 
     /// Takes over what is there already: the kernel gets it with the first
     /// change, or, when that has been, at once.
-    pub(in crate::networkmanager) fn adopt(
+    pub(in crate::networkmanager) fn inherit(
         &mut self,
         changes: Vec<Change>,
     ) -> Result<(), NetworkError> {

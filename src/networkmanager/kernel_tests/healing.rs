@@ -69,7 +69,7 @@ fn nothing_happens_when_nothing_changes() {
             .update(vec![network("provider", [10, 1, 0])])
             .await;
         manager.networks.alive().await.unwrap();
-        let mut events = Kernel::open(&machine.namespaces())
+        let mut events = Kernel::open(&machine.namespaces(), false)
             .unwrap()
             .events()
             .unwrap();
@@ -92,7 +92,7 @@ fn many_changes_are_few_events() {
         let networks = &manager.networks;
         networks.update(vec![network("provider", [10, 1, 0])]).await;
         networks.alive().await.unwrap();
-        let mut events = Kernel::open(&machine.namespaces())
+        let mut events = Kernel::open(&machine.namespaces(), false)
             .unwrap()
             .events()
             .unwrap();

@@ -174,7 +174,7 @@ impl NetworkTask {
         let (kernel, adopting) = (Arc::clone(&self.kernel), self.adopting);
         blocking(move || {
             if adopting {
-                kernel.adopt(changes)?;
+                kernel.inherit(changes)?;
             } else if !changes.is_empty() {
                 kernel.admit(changes)?;
             }

@@ -137,7 +137,7 @@ impl NetworkTask {
             let adopted: Vec<_> = adopted
                 .into_iter()
                 .map(|arrival| {
-                    let outcome = kernel.adopt(vec![admission(&arrival.guest)]);
+                    let outcome = kernel.inherit(vec![admission(&arrival.guest)]);
                     (arrival, outcome)
                 })
                 .collect();
