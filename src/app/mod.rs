@@ -135,6 +135,7 @@ impl Unit {
         let ends = LauncherEnds {
             units,
             damage,
+            networks: networks.changes(),
             reports: reports.clone(),
             update_policy: config.update_policy,
         };

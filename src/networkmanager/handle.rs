@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::NetworkError;
 use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId};
@@ -117,11 +117,20 @@ pub(super) enum Command {
 #[derive(Clone, Debug)]
 pub struct Networks {
     commands: mpsc::Sender<Command>,
+    changes: watch::Receiver<u64>,
 }
 
 impl Networks {
-    pub(super) fn new(commands: mpsc::Sender<Command>) -> Self {
-        Self { commands }
+    pub(super) fn new(commands: mpsc::Sender<Command>, changes: watch::Receiver<u64>) -> Self {
+        Self { commands, changes }
+    }
+
+    /// Changes whenever other networks can be used than before, or the same ones
+    /// with other addresses. An attach that was refused for want of a network is
+    /// worth another try then.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
     }
 
     /// Makes these the provider networks. Takes effect before any attach that

@@ -9,14 +9,16 @@ mod provide;
 mod seats;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::model::InstanceId;
+use crate::model::{InstanceId, NetworkId};
+use crate::networkmanager::addresses::Subnet;
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
@@ -53,6 +55,9 @@ pub struct NetworkTask {
     detaching: bool,
     /// Commands for busy instances.
     waiting: VecDeque<(InstanceId, Command)>,
+    /// The networks that could be used when `changes` was last raised.
+    usable: Vec<(NetworkId, Subnet, Ipv4Addr)>,
+    changes: watch::Sender<u64>,
     /// When bridges that the kernel refused are tried again.
     retry: Option<Instant>,
 }
@@ -90,6 +95,7 @@ impl Networks {
         let existing = survey(&kernel).await?;
 
         let (sender, commands) = mpsc::channel(QUEUE);
+        let (changes, changed) = watch::channel(0);
         let mut task = NetworkTask {
             commands,
             settings: Arc::new(settings),
@@ -102,11 +108,14 @@ impl Networks {
             leaving: Vec::new(),
             detaching: false,
             waiting: VecDeque::new(),
+            usable: Vec::new(),
+            changes,
             retry: None,
         };
         task.settle(&existing).await;
+        task.usable = task.book.usable();
 
-        Ok((Self::new(sender), task))
+        Ok((Self::new(sender, changed), task))
     }
 }
 
@@ -131,6 +140,7 @@ impl NetworkTask {
                 Event::RetryDue => self.update(self.book.wanted()).await,
                 Event::InputsClosed => break,
             }
+            self.tell_changes();
             // Those that leave together are detached together.
             if self.commands.is_empty() || !self.has_room() {
                 self.detach_leaving();
@@ -168,6 +178,14 @@ impl NetworkTask {
                     .spawn_blocking(move || Done::Found(answer, kernel.instances()));
             }
             Command::Alive(answer) => reply(answer, Ok(())),
+        }
+    }
+
+    fn tell_changes(&mut self) {
+        let usable = self.book.usable();
+        if usable != self.usable {
+            self.usable = usable;
+            self.changes.send_modify(|changes| *changes += 1);
         }
     }
 
