@@ -60,7 +60,7 @@ pub(super) struct FakeHost {
     book: Arc<Mutex<Book>>,
     /// Installs of services whose id starts with `slow` wait for this,
     /// acquisitions and changes for those whose id starts with `stuck`, and so
-    /// does what follows a change for those whose id starts with `late`.
+    /// does what follows a change or a refusal for those whose id starts with `late`.
     slow: watch::Sender<bool>,
     units: mpsc::Sender<UnitChange>,
     damage: mpsc::Sender<Damage>,
@@ -304,7 +304,11 @@ impl Host for FakeHost {
         if blueprint.service.key.id.as_str().starts_with("stuck") {
             drop(self.slow.subscribe().wait_for(|done| *done).await);
         }
-        self.take(blueprint, resource)?;
+        let taken = self.take(blueprint, resource);
+        if taken.is_err() && blueprint.service.key.id.as_str().starts_with("late") {
+            drop(self.slow.subscribe().wait_for(|done| *done).await);
+        }
+        taken?;
         if resource == Resource::Unit {
             let state = UnitState::Active;
             let event = UnitEvent::State {

@@ -156,6 +156,7 @@ async fn an_instance_with_a_bad_rule_is_not_started() {
     let mut unit = Unit::start().await;
 
     let status = unit.run(&ruled("web", &[bad_rule()])).await;
+    unit.idle().await;
 
     assert_eq!(
         briefs(&status),
@@ -399,15 +400,38 @@ async fn a_network_that_comes_before_the_start_is_enough() {
 async fn a_network_that_comes_while_the_refusal_is_on_its_way_is_not_missed() {
     let mut unit = Unit::start().await;
     unit.host.networks_are_known_but(&["provider"]);
-    unit.launcher.run(ruled("web", &[])).await;
-    // Up to the moment of the refusal, whenever that is.
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-        unit.host.networks_are_known_but(&["provider"]);
-    }
+    unit.launcher.run(ruled("late", &[])).await;
+    unit.idle().await;
 
     unit.host.networks_are_known_but(&[]);
-    unit.until(|status| briefs(status) == ACTIVE).await;
+    unit.idle().await;
+    unit.host.finish_what_is_slow();
+    let status = unit
+        .until(|status| status.settled && status.generation == 1)
+        .await;
+
+    assert_eq!(briefs(&status), ["late/me/0 v1 active"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_was_refused_just_before_the_network_came_is_made() {
+    let mut unit = Unit::start().await;
+    unit.host.finish_what_is_slow();
+    unit.run(&ruled("late", &[rule("80")])).await;
+    unit.host.hold_what_is_slow();
+    unit.host.networks_are_known_but(&["provider"]);
+    unit.launcher.run(ruled("late", &[rule("81")])).await;
+    unit.idle().await;
+
+    unit.host.networks_are_known_but(&[]);
+    unit.idle().await;
+    unit.host.finish_what_is_slow();
+    let status = unit
+        .until(|status| status.settled && status.generation == 2)
+        .await;
+
+    assert_eq!(briefs(&status), ["late/me/0 v1 active"]);
+    assert_eq!(unit.rules().await, both("81"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -283,7 +283,10 @@ fn only_what_can_be_used_otherwise_than_before_is_told() {
             vec![good.clone(), good.clone()],
             vec![good.clone(), bad],
             vec![good.clone(), network("other", [10, 2, 0])],
-            vec![network("provider", [10, 3, 0]), network("other", [10, 2, 0])],
+            vec![
+                network("provider", [10, 3, 0]),
+                network("other", [10, 2, 0]),
+            ],
             Vec::new(),
             vec![good],
         ] {
