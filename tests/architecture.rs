@@ -196,7 +196,7 @@ fn table_has_no_circle() {
 
 #[test]
 fn files_are_short() {
-    let folders = ["src", "tests", "aosctl", "package", "benches"];
+    let folders = ["src", "tests", "aosctl", "nameserver", "package", "benches"];
 
     let long: Vec<String> = folders
         .iter()

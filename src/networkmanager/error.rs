@@ -165,6 +165,39 @@ pub enum NetworkError {
         /// What is missing or different.
         reason: String,
     },
+    /// The service wants a host name that nobody could look up.
+    #[error(
+        "host name `{name}` of instance {instance} is no DNS name: letters, digits, `-` and `_`, at most 63 between dots"
+    )]
+    BadHostName {
+        /// The instance.
+        instance: InstanceId,
+        /// As the service's configuration has it.
+        name: String,
+    },
+    /// Another instance of the network has the name.
+    #[error("name {name} of instance {instance} is taken in network {network} by instance {other}")]
+    NameTaken {
+        /// The instance that is refused.
+        instance: InstanceId,
+        /// The name.
+        name: String,
+        /// The network.
+        network: NetworkId,
+        /// The instance that has it.
+        other: InstanceId,
+    },
+    /// The names cannot be told to the name server.
+    #[error("cannot {what} {path}, by which the name server learns names")]
+    NameFiles {
+        /// What was tried.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl NetworkError {

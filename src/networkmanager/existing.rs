@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::addresses::InterfaceAddress;
+use super::names;
+use crate::model::InstanceId;
 
 /// The links of SM's own network namespace, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +35,17 @@ impl Existing {
             .map(|(name, link)| (name.as_str(), link))
     }
 
-    /// Whether some link is a port of the one with this index.
+    /// Whether some link is a port of the one with this index, and will stay it.
     pub(super) fn has_ports(&self, index: u32) -> bool {
-        self.links.values().any(|link| link.master == Some(index))
+        self.links
+            .values()
+            .any(|link| link.master == Some(index) && link.alias != names::RELEASED)
+    }
+
+    /// The instances that have a link, and its name.
+    pub(super) fn host_ends(&self) -> impl Iterator<Item = (InstanceId, &str)> {
+        self.links
+            .iter()
+            .filter_map(|(name, link)| Some((names::instance_of(&link.alias)?, name.as_str())))
     }
 }

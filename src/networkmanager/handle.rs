@@ -15,9 +15,6 @@ pub struct NetworkSettings {
     pub hosts: Vec<(IpAddr, String)>,
     /// Directory of named network namespaces.
     pub namespaces: PathBuf,
-    /// Files that name the host's resolvers; the first one counts that names
-    /// one which instances can reach.
-    pub resolv_conf: Vec<PathBuf>,
 }
 
 impl Default for NetworkSettings {
@@ -26,11 +23,6 @@ impl Default for NetworkSettings {
         Self {
             hosts: Vec::new(),
             namespaces: "/run/netns".into(),
-            resolv_conf: vec![
-                "/etc/resolv.conf".into(),
-                // What systemd-resolved asks, when it is the host's resolver.
-                "/run/systemd/resolve/resolv.conf".into(),
-            ],
         }
     }
 }

@@ -5,9 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::NetworkId;
 
-/// Asked when neither the network nor the host names a resolver.
-const PUBLIC_RESOLVER: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
-
 /// `/etc/hosts` of the instance that has `address`. A name that would break the
 /// file's lines is left out.
 pub(super) fn hosts_text(
@@ -38,38 +35,11 @@ pub(super) fn hosts_text(
     text
 }
 
-/// `/etc/resolv.conf` of an instance: the network's own servers, or those of
-/// the host, or a public one.
-pub(super) fn resolv_conf_text(dns_servers: &[String], host: &[Ipv4Addr]) -> String {
-    let mut servers: Vec<IpAddr> = dns_servers
-        .iter()
-        .filter_map(|server| server.trim().parse().ok())
-        .collect();
-    if servers.is_empty() {
-        servers.extend(host.iter().copied().map(IpAddr::V4));
-    }
-    if servers.is_empty() {
-        servers.push(PUBLIC_RESOLVER.into());
-    }
-
-    servers
-        .iter()
-        .map(|server| format!("nameserver\t{server}\n"))
-        .collect()
-}
-
-/// The resolvers of a `resolv.conf` that an instance can reach: a loopback
-/// address would be its own, and it has no IPv6.
-pub(super) fn reachable_resolvers(resolv_conf: &str) -> Vec<Ipv4Addr> {
-    resolv_conf
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some("nameserver")).then(|| words.next())?
-        })
-        .filter_map(|server| server.parse::<Ipv4Addr>().ok())
-        .filter(|server| !server.is_loopback() && !server.is_unspecified())
-        .collect()
+/// `/etc/resolv.conf` of an instance: the gateway of its network, where the name
+/// server of the node listens. That one asks the servers of the network, or
+/// those of the host.
+pub(super) fn resolv_conf_text(gateway: Ipv4Addr) -> String {
+    format!("nameserver\t{gateway}\n")
 }
 
 fn line(text: &mut String, address: impl Into<IpAddr>, names: &str) {
@@ -119,46 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn servers_of_the_network_come_before_those_of_the_host() {
-        let text = resolv_conf_text(
-            &["10.0.0.53".into(), "10.0.1.53".into()],
-            &[Ipv4Addr::new(192, 168, 0, 1)],
-        );
+    fn instance_asks_its_gateway_alone() {
+        let text = resolv_conf_text(Ipv4Addr::new(172, 17, 0, 1));
 
-        assert_eq!(text, "nameserver\t10.0.0.53\nnameserver\t10.0.1.53\n");
-    }
-
-    #[test]
-    fn servers_that_are_no_addresses_are_left_out() {
-        let text = resolv_conf_text(
-            &["".into(), "dns.example".into(), "1.1.1.1\noptions x".into()],
-            &[Ipv4Addr::new(192, 168, 0, 1)],
-        );
-
-        assert_eq!(text, "nameserver\t192.168.0.1\n");
-    }
-
-    #[test]
-    fn without_any_resolver_a_public_one_is_asked() {
-        assert_eq!(resolv_conf_text(&[], &[]), "nameserver\t8.8.8.8\n");
-    }
-
-    #[test]
-    fn resolvers_that_an_instance_cannot_reach_are_skipped() {
-        let resolvers = reachable_resolvers(
-            "# nameserver 1.1.1.1\n\
-             search lan\n\
-             nameserver 127.0.0.53\n\
-             nameserver\t192.168.0.1\n\
-             nameserver fe80::1%eth0\n\
-             nameserver\n\
-             nameserver 0.0.0.0\n\
-             nameserver 10.0.0.1 # second\n",
-        );
-
-        assert_eq!(
-            resolvers,
-            [Ipv4Addr::new(192, 168, 0, 1), Ipv4Addr::new(10, 0, 0, 1)]
-        );
+        assert_eq!(text, "nameserver\t172.17.0.1\n");
     }
 }

@@ -19,6 +19,11 @@ mod hosts;
 #[cfg(test)]
 mod kernel_tests;
 mod names;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the task takes it up next")
+)]
+mod nameservice;
 mod plan;
 mod store;
 mod takeover;

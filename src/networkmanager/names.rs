@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use uuid::Uuid;
+
 use crate::model::{InstanceId, NetworkId};
 
 /// Longest name of a link, in bytes (`IFNAMSIZ` without the final zero).
@@ -20,6 +22,9 @@ const BRIDGE: &str = "br-";
 const HOST_END: &str = "veth";
 const NETWORK_ALIAS: &str = "aos network ";
 const INSTANCE_ALIAS: &str = "aos instance ";
+
+/// The alias of links that wait for their end.
+pub(super) const RELEASED: &str = "aos released";
 
 /// The name of a network's bridge: `br-<id>` where that is a name that links
 /// can have, else `br-` and a hash. Names that are `in_use` by others are
@@ -48,9 +53,11 @@ pub(super) fn bridge(network: &NetworkId, in_use: impl Fn(&str) -> bool) -> Stri
     }
 }
 
-/// The name of the host's end of an instance's veth pair.
-pub(super) fn host_end(instance: InstanceId) -> String {
-    with_hex(HOST_END, &Sha256::digest(instance.as_bytes()))
+/// A name for the host's end of a veth pair. It is new each time: the kernel
+/// takes a while to delete a pair, and the instance may be back by then. Whose
+/// it is, the alias says.
+pub(super) fn host_end(random: Uuid) -> String {
+    with_hex(HOST_END, random.as_bytes())
 }
 
 /// The alias of a network's bridge.
@@ -147,7 +154,7 @@ mod tests {
         #[test]
         fn every_id_gives_a_name_that_links_can_have(id in any::<String>(), bits in any::<u128>()) {
             let bridge = bridge(&NetworkId::new(id), free);
-            let host_end = host_end(InstanceId::from_u128(bits));
+            let host_end = host_end(Uuid::from_u128(bits));
 
             for name in [bridge, host_end] {
                 prop_assert!(name.len() > 3 && name.len() <= LONGEST_NAME);

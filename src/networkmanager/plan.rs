@@ -9,7 +9,6 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::addresses::{InterfaceAddress, Mac};
-use super::names;
 use crate::model::{InstanceId, NetworkId};
 
 /// One change of the machine.
@@ -49,8 +48,9 @@ pub(super) enum Operation {
         host_end: String,
         bridge: String,
     },
-    /// Deletes a veth pair.
-    DeletePair {
+    /// Makes the host's end of a veth pair nobody's. The kernel deletes the pair
+    /// with the namespace of the other end.
+    ReleasePair {
         instance: InstanceId,
         host_end: String,
     },
@@ -81,7 +81,7 @@ impl Operation {
             | Self::AddAddress { .. }
             | Self::RemoveAddress { .. }
             | Self::JoinBridge { .. }
-            | Self::DeletePair { .. }
+            | Self::ReleasePair { .. }
             | Self::DeleteBridge { .. } => Place::Host,
             Self::CreatePair { instance, .. } | Self::SetAddress { instance, .. } => {
                 Place::Inside(*instance)
@@ -110,16 +110,12 @@ impl Operation {
             Self::CreateNamespace { instance } => Some(Self::DeleteNamespace {
                 instance: *instance,
             }),
-            Self::CreatePair {
-                instance, host_end, ..
-            } => Some(Self::DeletePair {
-                instance: *instance,
-                host_end: host_end.clone(),
-            }),
-            Self::RepairBridge { .. }
+            // The pair goes with the namespace.
+            Self::CreatePair { .. }
+            | Self::RepairBridge { .. }
             | Self::SetAddress { .. }
             | Self::JoinBridge { .. }
-            | Self::DeletePair { .. }
+            | Self::ReleasePair { .. }
             | Self::DeleteBridge { .. }
             | Self::DeleteNamespace { .. } => None,
         }
@@ -153,8 +149,8 @@ impl fmt::Display for Operation {
             Self::JoinBridge {
                 instance, bridge, ..
             } => write!(f, "connect instance {instance} to bridge {bridge}"),
-            Self::DeletePair { instance, .. } => {
-                write!(f, "delete network link of instance {instance}")
+            Self::ReleasePair { instance, .. } => {
+                write!(f, "release network link of instance {instance}")
             }
             Self::DeleteBridge { bridge } => write!(f, "delete bridge {bridge}"),
             Self::DeleteNamespace { instance } => {
@@ -170,21 +166,21 @@ pub(super) struct Seat {
     pub(super) instance: InstanceId,
     pub(super) network: NetworkId,
     pub(super) bridge: String,
+    /// Name of the host's end of its veth pair.
+    pub(super) host_end: String,
     pub(super) address: InterfaceAddress,
     pub(super) gateway: Ipv4Addr,
 }
 
-/// Gives an instance its seat. What an earlier life of it has left goes first.
-pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
+/// Makes all of an instance's seat but the connection to the bridge.
+pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
     let instance = seat.instance;
-    let host_end = names::host_end(instance);
 
-    let mut operations = detach(instance);
-    operations.extend([
+    vec![
         Operation::CreateNamespace { instance },
         Operation::CreatePair {
             instance,
-            host_end: host_end.clone(),
+            host_end: seat.host_end.clone(),
             mac: super::addresses::instance_mac(seat.address.address),
         },
         Operation::SetAddress {
@@ -192,28 +188,42 @@ pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
             address: seat.address,
             gateway: seat.gateway,
         },
-        Operation::JoinBridge {
-            instance,
-            host_end,
-            bridge: seat.bridge.clone(),
-        },
-    ]);
+    ]
+}
 
+/// Connects an instance, whose seat is prepared, to its network.
+pub(super) fn connect(seat: &Seat) -> Operation {
+    Operation::JoinBridge {
+        instance: seat.instance,
+        host_end: seat.host_end.clone(),
+        bridge: seat.bridge.clone(),
+    }
+}
+
+/// All of a seat, in one plan.
+#[cfg(test)]
+pub(super) fn attach(seat: &Seat) -> Vec<Operation> {
+    let mut operations = detach(seat.instance, None);
+    operations.extend(prepare(seat));
+    operations.push(connect(seat));
     operations
 }
 
-/// Takes from an instance all that [`attach`] gave it.
+/// Takes from an instance all that [`prepare`] and [`connect`] gave it. Its host
+/// end is not named when nobody knows of one.
 ///
-/// The pair would go with the namespace, but only a while later, and until then
-/// the instance could not be attached again.
-pub(super) fn detach(instance: InstanceId) -> Vec<Operation> {
-    vec![
-        Operation::DeletePair {
-            instance,
-            host_end: names::host_end(instance),
-        },
-        Operation::DeleteNamespace { instance },
-    ]
+/// The pair goes with the namespace, but only a while later, as the kernel takes
+/// its time for both. Nobody waits for that.
+pub(super) fn detach(instance: InstanceId, host_end: Option<&str>) -> Vec<Operation> {
+    let release = host_end.map(|host_end| Operation::ReleasePair {
+        instance,
+        host_end: host_end.to_owned(),
+    });
+
+    release
+        .into_iter()
+        .chain([Operation::DeleteNamespace { instance }])
+        .collect()
 }
 
 /// A plan failed.
@@ -257,6 +267,7 @@ mod tests {
             instance: InstanceId::from_u128(1),
             network: "provider".into(),
             bridge: "br-provider".into(),
+            host_end: "veth1".into(),
             address: InterfaceAddress {
                 address: Ipv4Addr::new(10, 1, 0, 2),
                 prefix: 24,
@@ -280,24 +291,38 @@ mod tests {
     }
 
     #[test]
-    fn attaching_takes_one_batch_for_each_place() {
-        let batches = performed(&attach(&seat()), usize::MAX);
+    fn preparing_takes_one_batch_for_each_place() {
+        let batches = performed(&prepare(&seat()), usize::MAX);
 
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
-        // What was left, the namespace's name, its inside, the bridge.
-        assert_eq!(sizes, [1, 2, 2, 1]);
+        // The namespace's name, its inside.
+        assert_eq!(sizes, [1, 2]);
     }
 
     #[test]
     fn failed_plan_is_undone_in_reverse() {
-        let batches = performed(&attach(&seat()), 4);
+        let bridge = "br-provider".to_owned();
+        let address = seat().address;
+        let mut plan = vec![
+            Operation::CreateBridge {
+                bridge: bridge.clone(),
+                network: seat().network,
+            },
+            Operation::AddAddress { bridge, address },
+        ];
+        plan.extend(prepare(&seat()));
 
-        let instance = seat().instance;
+        let batches = performed(&plan, 3);
+
         assert_eq!(
-            batches[4..],
+            batches[3..],
             [
-                [format!("delete network link of instance {instance}")],
-                [format!("delete network namespace of instance {instance}")],
+                [format!(
+                    "delete network namespace of instance {}",
+                    seat().instance
+                )],
+                ["take address 10.1.0.2/24 from bridge br-provider".to_owned()],
+                ["delete bridge br-provider".to_owned()],
             ]
         );
     }
@@ -306,13 +331,13 @@ mod tests {
     fn what_cannot_be_undone_is_reported() {
         let mut calls = 0;
 
-        let failure = carry_out(&attach(&seat()), |_| {
+        let failure = carry_out(&prepare(&seat()), |_| {
             calls += 1;
-            if calls < 4 { Ok(()) } else { Err(calls) }
+            if calls < 2 { Ok(()) } else { Err(calls) }
         })
         .unwrap_err();
 
-        assert_eq!(failure.cause, 4);
-        assert_eq!(failure.left, [5, 6]);
+        assert_eq!(failure.cause, 2);
+        assert_eq!(failure.left, [3]);
     }
 }

@@ -133,34 +133,12 @@ pub(super) fn join_bridge(
     ]
 }
 
-/// Deletes links, in one go: the kernel waits for all its processors when it
-/// deletes links, once for all links of a group.
-pub(super) fn delete_links(names: &[&String]) -> Vec<Request> {
-    if let [name] = names {
-        return vec![delete_link(name)];
+/// Makes the host's end of a pair nobody's.
+pub(super) fn release_link(name: &str) -> Request {
+    Request {
+        accept: Some(Errno::ENODEV as i32),
+        ..set_link(LinkUnspec::new_with_name(name).alias(names::RELEASED.to_owned()))
     }
-
-    // Random, so that no other link is in it, and never 0: that is the group of
-    // all links that have none.
-    let (_, group) = Uuid::new_v4().as_u64_pair();
-    #[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
-    let group = group as u32 | 1 << 31;
-    let absent = Some(Errno::ENODEV as i32);
-    let mut requests: Vec<Request> = names
-        .iter()
-        .map(|name| Request {
-            accept: absent,
-            ..set_link(LinkUnspec::new_with_name(name).link_group(group))
-        })
-        .collect();
-    requests.push(Request {
-        accept: absent,
-        ..Request::change(RouteNetlinkMessage::DelLink(
-            LinkUnspec::new_with_index(0).link_group(group).build(),
-        ))
-    });
-
-    requests
 }
 
 /// Deletes a link.

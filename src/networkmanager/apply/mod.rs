@@ -11,12 +11,11 @@ mod session;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use netlink_packet_route::RouteNetlinkMessage;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::netlink::Rtnetlink;
 use self::session::{Session, find};
@@ -64,8 +63,6 @@ impl Kernel {
         request: &AttachRequest,
         seat: &Seat,
     ) -> Attachment {
-        let resolvers = host_resolvers(&settings.resolv_conf);
-
         Attachment {
             netns: self.namespace(seat.instance),
             hosts: hosts::hosts_text(
@@ -74,7 +71,7 @@ impl Kernel {
                 request.hostname.as_deref(),
                 &settings.hosts,
             ),
-            resolv_conf: hosts::resolv_conf_text(&request.network.dns_servers, &resolvers),
+            resolv_conf: hosts::resolv_conf_text(seat.gateway),
         }
     }
 
@@ -100,26 +97,59 @@ impl Kernel {
         Session::new(self).perform_each(operations)
     }
 
-    /// Takes from instances all that they have. One outcome for each.
-    pub(super) fn detach(&self, instances: &[InstanceId]) -> Vec<Result<(), NetworkError>> {
-        let plans: Vec<Vec<Operation>> = instances.iter().copied().map(plan::detach).collect();
+    /// Connects instances whose seats are prepared, all in one go. One outcome
+    /// for each; of those that fail nothing is left.
+    pub(super) fn connect(&self, seats: &[Seat]) -> Vec<Result<(), NetworkError>> {
+        let mut session = Session::new(self);
+        let joins: Vec<Operation> = seats.iter().map(plan::connect).collect();
+        if session.perform(&joins).is_ok() {
+            return seats.iter().map(|_| Ok(())).collect();
+        }
+
+        // One by one it shows whose fault it is.
+        seats
+            .iter()
+            .zip(joins)
+            .map(|(seat, join)| {
+                session.perform(&[join]).inspect_err(|_| {
+                    if let Err(error) =
+                        session.perform_each(&plan::detach(seat.instance, Some(&seat.host_end)))
+                    {
+                        warn!(error = %Chain(&error), "something of a failed plan is left");
+                    }
+                })
+            })
+            .collect()
+    }
+
+    /// Takes from instances all that they have, their host ends by name. One
+    /// outcome for each.
+    pub(super) fn detach(
+        &self,
+        instances: &[(InstanceId, Option<String>)],
+    ) -> Vec<Result<(), NetworkError>> {
+        let plans: Vec<Vec<Operation>> = instances
+            .iter()
+            .map(|(instance, host_end)| plan::detach(*instance, host_end.as_deref()))
+            .collect();
         let mut session = Session::new(self);
 
-        // Links that go together take hardly longer than one. If that fails,
-        // doing it one by one tells whose fault it is.
+        // All links in one go. If that fails, doing it one by one tells whose
+        // fault it is.
         let links: Vec<Operation> = plans
             .iter()
             .flatten()
             .filter(|operation| operation.place() == Place::Host)
             .cloned()
             .collect();
-        if let Err(error) = session.perform(&links) {
-            debug!(error = %Chain(&error), "links cannot be deleted together");
-        }
+        let released = session.perform(&links).is_ok();
 
         plans
-            .iter()
-            .map(|plan| session.perform_each(plan))
+            .into_iter()
+            .map(|mut plan| {
+                plan.retain(|operation| !(released && operation.place() == Place::Host));
+                session.perform_each(&plan)
+            })
             .collect()
     }
 
@@ -178,8 +208,8 @@ impl Kernel {
         let failed = |error: io::Error| different(error.to_string());
 
         let mut host = self.host().map_err(failed)?;
-        let host_end = names::host_end(instance);
-        let link = find(&mut host, &host_end)
+        let host_end = &seat.host_end;
+        let link = find(&mut host, host_end)
             .map_err(failed)?
             .ok_or_else(|| different(format!("its link {host_end} is gone")))?;
         let bridge = find(&mut host, &seat.bridge)
@@ -206,17 +236,6 @@ impl Kernel {
     fn host(&self) -> io::Result<Rtnetlink> {
         netns::run_in(self.host.as_fd(), Rtnetlink::open)
     }
-}
-
-/// The host's resolvers, from the first file that names one which instances can
-/// reach.
-fn host_resolvers(files: &[PathBuf]) -> Vec<Ipv4Addr> {
-    files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .map(|text| hosts::reachable_resolvers(&text))
-        .find(|resolvers| !resolvers.is_empty())
-        .unwrap_or_default()
 }
 
 /// All IPv4 addresses of a namespace, each with the index of its link.

@@ -73,7 +73,6 @@ impl<'a> Session<'a> {
         };
 
         let mut pending = Pending::default();
-        let mut pairs = Vec::new();
         for (n, operation) in batch.iter().enumerate() {
             match operation {
                 Operation::CreateBridge { bridge, network } => {
@@ -86,12 +85,8 @@ impl<'a> Session<'a> {
                 Operation::DeleteBridge { bridge } => {
                     pending.push(n, [messages::delete_link(bridge)]);
                 }
-                Operation::DeletePair { host_end, .. } => {
-                    pairs.push(host_end);
-                    // The last of them in a row deletes them all.
-                    if !matches!(batch.get(n + 1), Some(Operation::DeletePair { .. })) {
-                        pending.push(n, messages::delete_links(&std::mem::take(&mut pairs)));
-                    }
+                Operation::ReleasePair { instance, host_end } => {
+                    pending.push(n, [self.release(*instance, host_end)]);
                 }
                 // These name the bridge by its index, which it has by now or
                 // gets from an operation before them.
@@ -126,6 +121,14 @@ impl<'a> Session<'a> {
 
         self.host = Some(host);
         Ok(())
+    }
+
+    /// A pair whose namespace has lost its name, but is in use, would stay.
+    fn release(&self, instance: InstanceId, host_end: &str) -> Request {
+        match netns::open(&self.kernel.namespace(instance)) {
+            Ok(Some(_)) => messages::release_link(host_end),
+            Ok(None) | Err(_) => messages::delete_link(host_end),
+        }
     }
 
     fn inside(&mut self, instance: InstanceId, batch: &[Operation]) -> Result<(), Refusal> {
@@ -197,16 +200,16 @@ impl Pending {
             .map_err(|(n, error)| (operations.get(n).copied().unwrap_or_default(), error))
     }
 
-    /// Index of a bridge, when all that waits has been done.
+    /// Index of a link, when all that waits has been done.
     fn index_of(
         &mut self,
         socket: &mut Rtnetlink,
         operation: usize,
-        bridge: &str,
+        link: &str,
     ) -> Result<u32, Refusal> {
         self.send(socket)?;
 
-        match find(socket, bridge) {
+        match find(socket, link) {
             Ok(Some(link)) => Ok(link.index),
             Ok(None) => Err((operation, Errno::ENODEV.into())),
             Err(error) => Err((operation, error)),

@@ -49,7 +49,7 @@ impl Book {
             .iter()
             .filter_map(|(&instance, member)| {
                 let bridge = &self.networks.get(&member.network)?.wanted.bridge;
-                let host_end = names::host_end(instance);
+                let host_end = member.host_end.clone();
                 let link = existing.links.get(&host_end)?;
                 let wanted = existing.links.get(bridge)?.index;
                 (link.master != Some(wanted)).then(|| Operation::JoinBridge {

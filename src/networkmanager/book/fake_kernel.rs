@@ -83,19 +83,24 @@ impl FakeKernel {
                 if !self.namespaces.contains_key(instance) || self.links.contains_key(host_end) {
                     return refuse();
                 }
-                let link = self.new_link();
+                let mut link = self.new_link();
+                // Said at once, so that the fake knows whose it is.
+                link.alias = names::instance_alias(*instance);
                 self.links.insert(host_end.clone(), link);
                 Ok(())
             }
             Operation::SetAddress {
                 instance, address, ..
-            } => match self.namespaces.get_mut(instance) {
-                Some(inside) if self.links.contains_key(&names::host_end(*instance)) => {
-                    *inside = Some(*address);
-                    Ok(())
+            } => {
+                let has_link = self.has_link(*instance);
+                match self.namespaces.get_mut(instance) {
+                    Some(inside) if has_link => {
+                        *inside = Some(*address);
+                        Ok(())
+                    }
+                    _ => refuse(),
                 }
-                _ => refuse(),
-            },
+            }
             Operation::JoinBridge {
                 host_end, bridge, ..
             } => {
@@ -110,7 +115,7 @@ impl FakeKernel {
                     None => refuse(),
                 }
             }
-            Operation::DeletePair { host_end, .. } => {
+            Operation::ReleasePair { host_end, .. } => {
                 self.links.remove(host_end);
                 Ok(())
             }
@@ -120,11 +125,17 @@ impl FakeKernel {
             }
             Operation::DeleteNamespace { instance } => {
                 if self.namespaces.remove(instance).is_some() {
-                    self.links.remove(&names::host_end(*instance));
+                    let alias = names::instance_alias(*instance);
+                    self.links.retain(|_, link| link.alias != alias);
                 }
                 Ok(())
             }
         }
+    }
+
+    pub(super) fn has_link(&self, instance: InstanceId) -> bool {
+        let alias = names::instance_alias(instance);
+        self.links.values().any(|link| link.alias == alias)
     }
 
     fn new_link(&mut self) -> Link {

@@ -58,6 +58,7 @@ struct Position {
 #[derive(Debug)]
 struct Member {
     network: NetworkId,
+    host_end: String,
     address: Ipv4Addr,
 }
 
@@ -114,14 +115,20 @@ impl Book {
         }
     }
 
-    /// Books the seat that an instance asks for.
-    pub(super) fn take_seat(&mut self, request: &AttachRequest) -> Result<Seat, NetworkError> {
-        let seat = self.seat(request)?;
+    /// Books the seat that an instance asks for. `host_end` names the host's end
+    /// of its veth pair.
+    pub(super) fn take_seat(
+        &mut self,
+        request: &AttachRequest,
+        host_end: String,
+    ) -> Result<Seat, NetworkError> {
+        let seat = self.seat(request, host_end)?;
 
         self.members.insert(
             seat.instance,
             Member {
                 network: seat.network.clone(),
+                host_end: seat.host_end.clone(),
                 address: seat.address.address,
             },
         );
@@ -139,7 +146,7 @@ impl Book {
             .members
             .remove(&instance)
             .ok_or_else(|| not_whole("it is not attached"))?;
-        let seat = self.seat(request);
+        let seat = self.seat(request, member.host_end.clone());
         let seat = seat.and_then(|seat| {
             let same = seat.network == member.network && seat.address.address == member.address;
             if same {
@@ -151,6 +158,11 @@ impl Book {
         self.members.insert(instance, member);
 
         seat
+    }
+
+    /// Name of the host's end of an instance's veth pair.
+    pub(super) fn host_end(&self, instance: InstanceId) -> Option<&str> {
+        Some(&self.members.get(&instance)?.host_end)
     }
 
     /// Takes the instance out of the book. It may not be in it.
@@ -211,7 +223,7 @@ impl Book {
             && !self.members.values().any(|member| member.network == *id)
     }
 
-    fn seat(&self, request: &AttachRequest) -> Result<Seat, NetworkError> {
+    fn seat(&self, request: &AttachRequest, host_end: String) -> Result<Seat, NetworkError> {
         let instance = request.id;
         if let Some(member) = self.members.get(&instance) {
             return Err(NetworkError::AlreadyAttached {
@@ -258,6 +270,7 @@ impl Book {
             instance,
             network: id,
             bridge: network.wanted.bridge.clone(),
+            host_end,
             address: position.subnet.interface(address),
             gateway: position.gateway,
         })

@@ -67,7 +67,7 @@ impl World {
     }
 
     fn attach(&mut self, request: &AttachRequest) {
-        let Ok(seat) = self.book.take_seat(request) else {
+        let Ok(seat) = self.book.take_seat(request, host_end(request.id)) else {
             return;
         };
         match self.carry_out(&plan::attach(&seat)) {
@@ -78,7 +78,7 @@ impl World {
 
     fn detach(&mut self, instance: InstanceId) {
         let mut outcome = Ok(());
-        for operation in plan::detach(instance) {
+        for operation in plan::detach(instance, Some(&host_end(instance))) {
             outcome = outcome.and(self.kernel.perform(&[operation]));
         }
         if outcome.is_ok() {
@@ -106,7 +106,7 @@ impl World {
         for instance in members.into_keys() {
             let adopted = seats
                 .get(&instance)
-                .is_some_and(|request| self.book.take_seat(request).is_ok());
+                .is_some_and(|request| self.book.take_seat(request, host_end(request.id)).is_ok());
             if !adopted {
                 self.detach(instance);
             }
@@ -117,7 +117,7 @@ impl World {
     fn instances(&self) -> BTreeSet<InstanceId> {
         let links = (0..INSTANCES)
             .map(InstanceId::from_u128)
-            .filter(|instance| self.kernel.links.contains_key(&names::host_end(*instance)));
+            .filter(|instance| self.kernel.has_link(*instance));
         self.kernel
             .namespaces
             .keys()
@@ -125,6 +125,10 @@ impl World {
             .chain(links)
             .collect()
     }
+}
+
+fn host_end(instance: InstanceId) -> String {
+    format!("veth{instance}")
 }
 
 #[derive(Clone, Debug)]

@@ -72,7 +72,7 @@ fn operations(book: &Book, existing: &Existing) -> Vec<String> {
 }
 
 fn refusal(book: &mut Book, request: &AttachRequest) -> String {
-    Chain(&book.take_seat(request).unwrap_err()).to_string()
+    Chain(&book.take_seat(request, "veth1".into()).unwrap_err()).to_string()
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn seat_has_the_mask_and_the_gateway_of_the_network() {
     let mut book = provider();
 
     let seat = book
-        .take_seat(&request(1, "10.1.0.0/16", "10.1.0.2"))
+        .take_seat(&request(1, "10.1.0.0/16", "10.1.0.2"), "veth1".into())
         .unwrap();
 
     assert_eq!(seat.address.to_string(), "10.1.0.2/24");
@@ -97,7 +97,7 @@ fn network_that_the_instance_names_comes_before_its_provider() {
     let mut request = request(1, "10.2.0.0/24", "10.2.0.2");
     request.network.network_id = "other".into();
 
-    let Seat { network, .. } = book.take_seat(&request).unwrap();
+    let Seat { network, .. } = book.take_seat(&request, "veth1".into()).unwrap();
 
     assert_eq!(network, NetworkId::from("other"));
 }
@@ -162,7 +162,7 @@ fn addresses_that_an_instance_cannot_have_are_refused() {
         ),
     ] {
         let mut book = provider();
-        book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.9"))
+        book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.9"), "veth1".into())
             .unwrap();
 
         let refusal = refusal(&mut book, &request(2, subnet, address));
@@ -183,7 +183,7 @@ fn instance_of_an_unknown_network_is_refused() {
 #[test]
 fn instance_has_one_seat_only() {
     let mut book = provider();
-    book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.2"))
+    book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.2"), "veth1".into())
         .unwrap();
 
     let refusal = refusal(&mut book, &request(1, "10.1.0.0/24", "10.1.0.3"));
@@ -198,12 +198,12 @@ fn instance_has_one_seat_only() {
 #[test]
 fn address_is_free_again_when_its_instance_has_left() {
     let mut book = provider();
-    book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.2"))
+    book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.2"), "veth1".into())
         .unwrap();
 
     book.leave_seat(InstanceId::from_u128(1));
 
-    book.take_seat(&request(2, "10.1.0.0/24", "10.1.0.2"))
+    book.take_seat(&request(2, "10.1.0.0/24", "10.1.0.2"), "veth1".into())
         .unwrap();
 }
 
@@ -351,7 +351,7 @@ fn old_gateway_goes_before_the_new_one_comes() {
 #[test]
 fn removed_network_with_instances_yields_its_subnet_to_a_new_one() {
     let mut book = provider();
-    book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.2"))
+    book.take_seat(&request(1, "10.1.0.0/24", "10.1.0.2"), "veth1".into())
         .unwrap();
     let existing = with_bridges(&book);
 

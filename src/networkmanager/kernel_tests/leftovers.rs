@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use super::machine::{id, network, on_own_machine, request};
 use crate::networkmanager::addresses::InterfaceAddress;
 use crate::networkmanager::apply::Kernel;
-use crate::networkmanager::names;
 use crate::networkmanager::plan::{self, Operation, Seat};
 
 const A: [u8; 4] = [10, 1, 0, 2];
@@ -62,6 +61,7 @@ fn attach_that_fails_inside_the_namespace_leaves_nothing() {
                 instance: id(1),
                 network: "provider".into(),
                 bridge: "br-provider".into(),
+                host_end: "veth1".into(),
                 address: InterfaceAddress {
                     address: A.into(),
                     prefix: 24,
@@ -137,6 +137,6 @@ fn attach_replaces_what_an_earlier_life_of_the_instance_left() {
 
         let old = machine.inside(id(1), || TcpListener::bind((Ipv4Addr::from(A), 0)));
         assert_eq!(old.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
-        assert!(machine.links().links.contains_key(&names::host_end(id(1))));
+        assert!(machine.host_end(id(1)).is_some());
     });
 }

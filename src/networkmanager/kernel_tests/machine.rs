@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 use crate::model::{InstanceId, NetworkParameters};
 use crate::networkmanager::apply::{Kernel, netns};
-use crate::networkmanager::existing::Existing;
+use crate::networkmanager::existing::{Existing, Link};
+use crate::networkmanager::names;
 use crate::networkmanager::plan::Operation;
 use crate::networkmanager::{AttachRequest, NetworkSettings, Networks};
 use crate::storage::Database;
@@ -96,8 +97,15 @@ impl Machine {
         self.kernel().survey().unwrap()
     }
 
+    /// Name of the host's end of an instance's link.
+    pub(super) fn host_end(&self, instance: InstanceId) -> Option<String> {
+        let links = self.links();
+        let mut host_ends = links.host_ends();
+        host_ends.find_map(|(id, name)| (id == instance).then(|| name.to_owned()))
+    }
+
     /// All that a machine has of networks: names of links, names of namespaces,
-    /// and mounts.
+    /// and mounts. Links that the kernel is about to delete have to go.
     pub(super) fn inventory(&self) -> BTreeSet<String> {
         let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let directory = self.directory.path().to_str().unwrap();
@@ -106,7 +114,19 @@ impl Machine {
             .filter(|line| line.contains(directory))
             .map(|line| line.split(' ').nth(4).unwrap().to_owned())
             .collect();
-        inventory.extend(self.links().links.into_keys());
+        let start = Instant::now();
+        let links = loop {
+            let links = self.links().links;
+            let dying = |(name, link): (&String, &Link)| {
+                link.alias == names::RELEASED || link.alias.is_empty() && name.starts_with("veth")
+            };
+            if !links.iter().any(dying) {
+                break links;
+            }
+            assert!(start.elapsed() < PATIENCE, "released links stay: {links:?}");
+            thread::yield_now();
+        };
+        inventory.extend(links.into_keys());
         inventory.extend(
             fs::read_dir(self.namespaces())
                 .unwrap()

@@ -1,7 +1,6 @@
 //! A new network manager finds what an earlier one made.
 
 use super::machine::{Machine, id, network, on_own_machine, request};
-use crate::networkmanager::names;
 use crate::networkmanager::plan::Operation;
 
 const A: [u8; 4] = [10, 1, 0, 2];
@@ -88,9 +87,9 @@ fn networks_come_back_after_a_reboot() {
 fn instance_without_link_is_not_taken_over() {
     on_own_machine(async |machine| {
         left_running(&machine).await;
-        machine.apply(Operation::DeletePair {
+        machine.apply(Operation::ReleasePair {
             instance: id(1),
-            host_end: names::host_end(id(1)),
+            host_end: machine.host_end(id(1)).unwrap(),
         });
 
         let refusal = refusal(&machine).await;

@@ -8,7 +8,7 @@
 mod provide;
 mod seats;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use self::seats::Arrival;
 use crate::model::{InstanceId, NetworkId};
 use crate::networkmanager::addresses::Subnet;
 use crate::networkmanager::apply::Kernel;
@@ -24,7 +25,6 @@ use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
 use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
-use crate::networkmanager::plan::{self, Seat};
 use crate::networkmanager::store::{self, Stored};
 use crate::storage::Database;
 
@@ -47,8 +47,14 @@ pub struct NetworkTask {
     book: Book,
     saved: Vec<Stored>,
     jobs: JoinSet<Done>,
+    /// Names of the links of instances that were found and not yet taken over.
+    found: BTreeMap<InstanceId, String>,
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
+    /// Instances that wait for the next job that connects.
+    arriving: Vec<Arrival>,
+    /// A job that connects is under way.
+    connecting: bool,
     /// Instances that wait for the next job that detaches.
     leaving: Vec<(InstanceId, Answer<()>)>,
     /// A job that detaches is under way.
@@ -72,7 +78,9 @@ enum Event {
 /// A job has ended.
 #[derive(Debug)]
 enum Done {
-    Attached(Seat, Answer<Attachment>, Result<Attachment, NetworkError>),
+    /// The inside of a seat is made.
+    Prepared(Arrival, Result<(), NetworkError>),
+    Attached(Vec<(Arrival, Result<Attachment, NetworkError>)>),
     Detached(Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>),
     Found(
         Answer<Vec<InstanceId>>,
@@ -104,7 +112,13 @@ impl Networks {
             book: Book::restored(saved.clone(), &existing),
             saved,
             jobs: JoinSet::new(),
+            found: existing
+                .host_ends()
+                .map(|(instance, name)| (instance, name.to_owned()))
+                .collect(),
             busy: BTreeSet::new(),
+            arriving: Vec::new(),
+            connecting: false,
             leaving: Vec::new(),
             detaching: false,
             waiting: VecDeque::new(),
@@ -141,13 +155,15 @@ impl NetworkTask {
                 Event::InputsClosed => break,
             }
             self.tell_changes();
-            // Those that leave together are detached together.
+            // Those that come or leave together are worked on together.
+            self.connect_arriving();
             if self.commands.is_empty() || !self.has_room() {
                 self.detach_leaving();
             }
         }
 
         loop {
+            self.connect_arriving();
             self.detach_leaving();
             let Some(done) = self.jobs.join_next().await else {
                 return;
@@ -166,10 +182,8 @@ impl NetworkTask {
 
         match command {
             Command::Update(networks) => self.update(networks).await,
-            Command::Attach(request, answer) => self.seat(*request, answer, |kernel, seat| {
-                kernel.apply(&plan::attach(seat))
-            }),
-            Command::Adopt(request, answer) => self.seat(*request, answer, Kernel::check),
+            Command::Attach(request, answer) => self.attach(*request, answer),
+            Command::Adopt(request, answer) => self.adopt(*request, answer),
             Command::Change(request, answer) => self.change(*request, answer),
             Command::Detach(id, answer) => self.detach(id, answer),
             Command::Found(answer) => {
@@ -208,18 +222,19 @@ impl NetworkTask {
 
     async fn done(&mut self, done: Done) {
         match done {
-            Done::Attached(seat, answer, outcome) => {
-                if outcome.is_err() {
-                    self.leave(seat.instance).await;
+            Done::Prepared(arrival, outcome) => self.prepared(arrival, outcome).await,
+            Done::Attached(outcomes) => {
+                self.connecting = false;
+                for (arrival, outcome) in outcomes {
+                    self.attached(arrival, outcome).await;
                 }
-                reply(answer, outcome);
-                self.next(seat.instance).await;
             }
             Done::Detached(outcomes) => {
                 self.detaching = false;
                 for (instance, answer, outcome) in outcomes {
                     // What could not be taken away keeps its address booked.
                     if outcome.is_ok() {
+                        self.found.remove(&instance);
                         self.leave(instance).await;
                     }
                     reply(answer, outcome);
