@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::model::Flow;
 use crate::model::{InstanceId, NetworkParameters, Report};
 use crate::networkmanager::apply::{Kernel, netns};
 use crate::networkmanager::existing::{Existing, Link};
@@ -199,7 +200,7 @@ impl Machine {
     }
 
     fn kernel(&self) -> Kernel {
-        Kernel::open(&self.namespaces(), false).unwrap()
+        Kernel::open(&self.namespaces(), false, Flow::default()).unwrap()
     }
 }
 
