@@ -341,3 +341,36 @@ fn many_instances_start_and_stop_together() {
     });
     device.assert_clean();
 }
+
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
+fn changed_rules_and_name_servers_leave_the_process_alone() {
+    let device = Device::up();
+    device.start_sm();
+    let mut unit = Unit::start(&device);
+    let service = Service::sleeper("a").pack(&device);
+    let state = |port: &str, dns: &str| {
+        let rule = json!({"dst_ip": "172.31.0.10", "dst_port": port, "proto": "tcp"});
+        let network = json!({
+            "subnet": "172.30.0.0/16", "ip": address(10), "dns": [dns], "rules": [rule],
+        });
+        let other = json!({"network": network});
+        State::new()
+            .service(&service)
+            .instance_with("a", 0, 10, &other)
+    };
+    unit.run_well(&state("80", "172.30.0.1"));
+    let before = device.processes();
+
+    unit.run_well(&state("81", "172.30.0.1"));
+    unit.run_well(&state("81", "172.30.0.53"));
+    device.kill_sm();
+    unit.wait_registered();
+    let told = unit.wait_status(PATIENCE);
+    unit.run_well(&state("82", "172.30.0.53"));
+
+    assert!(told.iter().all(Status::is_active), "{told:?}");
+    assert_eq!(device.processes(), before);
+    unit.stop_all();
+    device.assert_clean();
+}

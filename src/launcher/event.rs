@@ -58,6 +58,11 @@ pub(super) enum Event {
         id: InstanceId,
         outcome: Outcome<()>,
     },
+    /// What an instance was to be given in place cannot be: it has to be started
+    /// anew.
+    Unchangeable { id: InstanceId, error: ErrorInfo },
+    /// Other provider networks can be used than before.
+    NetworksChanged,
     /// systemd says something.
     Unit(UnitChange),
     /// A timer of an instance has run out.
@@ -104,6 +109,10 @@ pub(super) enum Action {
     Release {
         target: Target,
         resource: Resource,
+    },
+    /// Give the running instance what of the blueprint needs no restart.
+    Change {
+        blueprint: Arc<Blueprint>,
     },
     /// Say [`Event::Due`] after so long.
     Arm {

@@ -150,6 +150,15 @@ impl<H: Host> Executor<H> {
                 }
                 Some(Event::StepDone { id: target.id, outcome })
             }),
+            Action::Change { blueprint } => self.spawn(async move {
+                let id = blueprint.id;
+                Some(match change(&*host, &store, &blueprint).await {
+                    Err(error) if error.needs_restart() => {
+                        Event::Unchangeable { id, error: error.info() }
+                    }
+                    result => Event::StepDone { id, outcome: outcome(result) },
+                })
+            }),
             Action::Arm { id, timer, after } => {
                 let due = Instant::now() + after;
                 self.spawn(async move {
@@ -196,7 +205,7 @@ async fn acquire<H: Host>(
 ) -> Outcome<()> {
     if resource == Resource::Unit {
         store
-            .started(blueprint.id, Held::of(blueprint))
+            .runs_with(blueprint.id, Held::of(blueprint))
             .await
             .map_err(|error| {
                 ErrorInfo::new(format!("cannot store the start: {}", Chain(&error)))
@@ -204,6 +213,19 @@ async fn acquire<H: Host>(
     }
 
     outcome(host.acquire(blueprint, resource).await)
+}
+
+/// What is stored is always something that the machine has accepted: it is stored
+/// after the change. If SM ends in between, or the disk is full, the next start
+/// takes the instance over with what it had before, and changes it again.
+async fn change<H: Host>(host: &H, store: &Store, blueprint: &Blueprint) -> Result<(), HostError> {
+    host.change(blueprint).await?;
+    if let Err(error) = store.runs_with(blueprint.id, Held::of(blueprint)).await {
+        warn!(instance_id = %blueprint.id, error = %Chain(&error),
+            "a change is not stored, and is made again at the next start");
+    }
+
+    Ok(())
 }
 
 fn outcome<T>(result: Result<T, HostError>) -> Outcome<T> {

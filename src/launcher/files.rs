@@ -5,9 +5,9 @@
 //! directory that it is relative to: not by its own text, not by a link.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -85,6 +85,24 @@ pub(crate) fn write_file(path: &Path, text: &[u8], mode: u32) -> io::Result<()> 
         .open(path)?;
 
     file.write_all(text)
+}
+
+/// Makes an existing file have this text, if it has another. It stays the same
+/// file: who has it mounted sees the change, and never an empty file.
+pub(crate) fn rewrite_file(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path)?;
+    let mut present = Vec::new();
+    file.read_to_end(&mut present)?;
+    if present == text {
+        return Ok(());
+    }
+
+    file.write_all_at(text, 0)?;
+    file.set_len(text.len() as u64)
 }
 
 /// Removes a file, if there is one.
@@ -199,6 +217,35 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn rewritten_file_is_the_same_file_with_the_new_text_alone() {
+        let temp = TempDir::new().unwrap();
+        let path = temp.path().join("hosts");
+        write_file(&path, b"a long text", 0o644).unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+
+        for text in ["short", "", "a longer text than ever"] {
+            rewrite_file(&path, text.as_bytes()).unwrap();
+
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+    }
+
+    #[test]
+    fn only_an_existing_file_is_rewritten_and_no_link_followed() {
+        let temp = TempDir::new().unwrap();
+        let (target, link) = (temp.path().join("target"), temp.path().join("link"));
+        fs::write(&target, "kept").unwrap();
+        symlink(&target, &link).unwrap();
+
+        rewrite_file(&link, b"new").unwrap_err();
+        rewrite_file(&temp.path().join("none"), b"new").unwrap_err();
+
+        assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+        assert!(!temp.path().join("none").exists());
     }
 
     #[test]

@@ -52,8 +52,9 @@ pub struct Blueprint {
     pub start_window: Duration,
     /// Starts that systemd allows in a start interval.
     pub start_burst: u32,
-    /// Stands for all inputs of the start but the priority. Instances with
-    /// equal fingerprints are equal.
+    /// Stands for all inputs that a running instance cannot be given: instances
+    /// with equal fingerprints differ at most in priority and in what
+    /// [`Host::change`] changes.
     pub fingerprint: String,
 }
 
@@ -146,10 +147,21 @@ pub struct UnitChange {
     pub event: UnitEvent,
 }
 
+/// How a running instance was taken over.
+#[derive(Debug)]
+pub enum Adopted {
+    /// With all that it holds.
+    Wholly,
+    /// Its place in the network could not be had, for a reason that a restart of
+    /// the instance would not cure. [`Host::change`] tries again.
+    WithoutNetwork(HostError),
+}
+
 /// The machine refused.
 #[derive(Debug)]
 pub struct HostError {
     exit_code: i32,
+    needs_restart: bool,
     source: Box<dyn Error + Send + Sync>,
 }
 
@@ -158,7 +170,17 @@ impl HostError {
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             exit_code: 0,
+            needs_restart: false,
             source: source.into(),
+        }
+    }
+
+    /// What is there of a running instance is not what it needs: it has to be
+    /// started anew.
+    pub fn needing_restart(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            needs_restart: true,
+            ..Self::new(source)
         }
     }
 
@@ -166,8 +188,14 @@ impl HostError {
     pub fn exited(exit: Exit, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             exit_code: exit.code(),
-            source: source.into(),
+            ..Self::new(source)
         }
+    }
+
+    /// Whether only a restart of the instance helps.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        self.needs_restart
     }
 
     /// As CM is told: the error with all its causes.
@@ -243,7 +271,16 @@ pub trait Host: Send + Sync + 'static {
     /// Looks for instances on the machine.
     fn survey(&self) -> impl Future<Output = Result<Vec<Found>, HostError>> + Send;
 
-    /// Takes over a running instance without touching it. On an error it has to
+    /// Takes over a running instance without disturbing it. On an error it has to
     /// be released.
-    fn adopt(&self, blueprint: &Blueprint) -> impl Future<Output = Result<(), HostError>> + Send;
+    fn adopt(
+        &self,
+        blueprint: &Blueprint,
+    ) -> impl Future<Output = Result<Adopted, HostError>> + Send;
+
+    /// Gives a running instance what of the blueprint needs no restart: rules and
+    /// name servers. On an error it runs on with what it had, unless the error
+    /// says that it needs a restart. Once it returned, nothing of the call
+    /// happens any more.
+    fn change(&self, blueprint: &Blueprint) -> impl Future<Output = Result<(), HostError>> + Send;
 }

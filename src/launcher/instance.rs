@@ -19,10 +19,19 @@ pub(super) enum Phase {
     Acquiring,
     /// It holds everything; its unit was started.
     Running,
+    /// It runs, and is given something else of what it holds.
+    Changing,
     /// It gives back what it holds.
     Releasing,
     /// It could not give something back, and tries again after a pause.
     Paused,
+}
+
+impl Phase {
+    /// It holds everything; its unit was started.
+    pub(super) fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Changing)
+    }
 }
 
 /// What happens to an instance.
@@ -32,6 +41,10 @@ pub(super) enum Event {
     Start,
     /// It shall not run.
     Stop,
+    /// It shall be given something else while it runs.
+    Change,
+    /// The step was a change, and is over.
+    ChangeDone,
     /// systemd gave up, or somebody stopped the unit.
     UnitGone,
     /// The step was an acquisition and succeeded.
@@ -55,6 +68,8 @@ pub(super) enum Step {
     Acquire(Resource),
     /// Give this back.
     Release(Resource),
+    /// Change in place what can be.
+    Change,
     /// Come back with [`Event::RetryDue`] after a pause.
     Pause,
 }
@@ -81,7 +96,7 @@ impl Instance {
         self.phase
     }
 
-    /// Whether a start that is on its way will be turned around.
+    /// Whether it stops as soon as the step that is on its way is over.
     pub(super) fn stop_wanted(&self) -> bool {
         self.stop_wanted
     }
@@ -114,6 +129,19 @@ impl Instance {
             (Phase::Running, Event::Stop | Event::UnitGone) | (Phase::Paused, Event::RetryDue) => {
                 self.release_next()
             }
+            (Phase::Running, Event::Change) => {
+                self.phase = Phase::Changing;
+                Step::Change
+            }
+            (Phase::Changing, Event::Stop | Event::UnitGone) => {
+                self.stop_wanted = true;
+                Step::Nothing
+            }
+            (Phase::Changing, Event::ChangeDone) if self.stop_wanted => self.release_next(),
+            (Phase::Changing, Event::ChangeDone) => {
+                self.phase = Phase::Running;
+                Step::Nothing
+            }
             (Phase::Releasing, Event::Released) => {
                 self.held.pop();
                 self.release_next()
@@ -127,6 +155,7 @@ impl Instance {
                 Phase::Stopped
                 | Phase::Acquiring
                 | Phase::Running
+                | Phase::Changing
                 | Phase::Releasing
                 | Phase::Paused,
                 _,
@@ -168,6 +197,7 @@ mod tests {
             (Step::Acquire(_), false) => Some(Event::AcquireRefused),
             (Step::Release(_), true) => Some(Event::Released),
             (Step::Release(_), false) => Some(Event::ReleaseRefused),
+            (Step::Change, _) => Some(Event::ChangeDone),
             (Step::Pause, _) => Some(Event::RetryDue),
         }
     }
@@ -233,11 +263,39 @@ mod tests {
         assert_eq!(again, Step::Release(Resource::Unit));
     }
 
+    #[test]
+    fn stop_during_a_change_waits_for_it_whatever_comes_of_the_change() {
+        for stop in [Event::Stop, Event::UnitGone] {
+            let mut instance = Instance::found();
+
+            let change = instance.on(Event::Change);
+            let at_once = instance.on(stop);
+            let after = instance.on(Event::ChangeDone);
+
+            assert_eq!((change, at_once), (Step::Change, Step::Nothing));
+            assert_eq!(after, Step::Release(Resource::Unit));
+        }
+    }
+
+    #[test]
+    fn only_a_running_instance_is_changed_and_only_once_at_a_time() {
+        let mut starting = Instance::default();
+        starting.on(Event::Start);
+        let mut leaving = Instance::found();
+        leaving.on(Event::Stop);
+        let mut changing = Instance::found();
+        changing.on(Event::Change);
+
+        let steps = [starting, leaving, changing].map(|mut each| each.on(Event::Change));
+
+        assert_eq!(steps, [Step::Nothing; 3]);
+    }
+
     proptest! {
         /// Whatever happens, a stop at the end leaves nothing held, and the
         /// host's own book agrees with `held` all the way.
         #[test]
-        fn any_history_can_be_stopped(history in prop::collection::vec((0u8..5, any::<bool>()), 0..60)) {
+        fn any_history_can_be_stopped(history in prop::collection::vec((0u8..6, any::<bool>()), 0..60)) {
             let mut instance = Instance::default();
             let mut book: Vec<Resource> = Vec::new();
             let mut flight = Step::Nothing;
@@ -250,6 +308,7 @@ mod tests {
                     0 => Event::Start,
                     1 => Event::Stop,
                     2 => Event::UnitGone,
+                    5 => Event::Change,
                     // A timer of before may run out at any time.
                     4 if flight != Step::Pause => Event::RetryDue,
                     _ => match answer(flight, works) {

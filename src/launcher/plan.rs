@@ -77,7 +77,10 @@ pub(super) fn turn(wanted: &[Wanted], slots: &BTreeMap<InstanceId, Slot>) -> Vec
         Progress::Started => slots
             .get(&wanted.id)
             .is_some_and(|slot| slot.phase() == Phase::Acquiring),
-        Progress::Failed(_) | Progress::Damaged(_) => false,
+        Progress::Failed(_)
+        | Progress::Damaged(_)
+        | Progress::NoNetwork(_)
+        | Progress::NotChanged(..) => false,
     };
     let Some(priority) = wanted
         .iter()
@@ -137,7 +140,17 @@ fn obstacles(
 ) -> Vec<InstanceId> {
     let may_let_go = |id: &InstanceId| match wanted.iter().find(|wanted| wanted.id == *id) {
         None => true,
-        Some(wanted) => !matches!(wanted.progress, Progress::Started | Progress::Failed(_)),
+        Some(wanted) => match wanted.progress {
+            Progress::Started
+            | Progress::NotChanged(..)
+            | Progress::NoNetwork(_)
+            | Progress::Failed(_) => false,
+            Progress::Content
+            | Progress::Damaged(_)
+            | Progress::Preparing(_)
+            | Progress::Proving(..)
+            | Progress::Ready(_) => true,
+        },
     };
 
     slots

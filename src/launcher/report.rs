@@ -1,6 +1,5 @@
 //! What CM is told of one instance.
 
-use super::instance::Phase;
 use super::slot::{Health, Slot};
 use super::state::{Progress, Wanted};
 use crate::model::{ErrorInfo, InstanceReport, InstanceStatus, RunState};
@@ -13,10 +12,13 @@ pub(super) fn report(wanted: &Wanted, slot: Option<&Slot>) -> InstanceReport {
         state,
     };
     let version = wanted.service.as_ref().map_or(0, |service| service.version);
-    let running = slot.filter(|slot| slot.phase() == Phase::Running);
+    let running = slot.filter(|slot| slot.phase().is_up());
 
     let desired = match &wanted.progress {
-        Progress::Failed(error) | Progress::Damaged(error) => RunState::Failed(error.clone()),
+        Progress::Failed(error)
+        | Progress::Damaged(error)
+        | Progress::NoNetwork(error)
+        | Progress::NotChanged(error, _) => RunState::Failed(error.clone()),
         Progress::Started => running.map_or_else(being_started, run_state),
         Progress::Content | Progress::Preparing(_) | Progress::Proving(..) | Progress::Ready(_) => {
             being_started()

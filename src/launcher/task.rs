@@ -10,8 +10,8 @@ use tracing::{error, info, warn};
 
 use super::event::{Action, Event};
 use super::executor::Executor;
-use super::host::{Blueprint, Found, Host, HostError, UnitChange};
-use super::slot::Slot;
+use super::host::{Adopted, Found, Host, HostError, UnitChange};
+use super::slot::{Slot, TakenOver};
 use super::state::LauncherState;
 use super::store::{Held, Store, Stored};
 use crate::config::UpdatePolicy;
@@ -43,6 +43,8 @@ pub struct LauncherEnds {
     pub units: mpsc::Receiver<UnitChange>,
     /// Installed content that was found damaged.
     pub damage: mpsc::Receiver<Damage>,
+    /// Changes when other provider networks can be used than before.
+    pub networks: watch::Receiver<u64>,
     /// Where alerts go.
     pub reports: mpsc::Sender<Report>,
     /// What becomes of an old version while a new one is installed.
@@ -107,6 +109,7 @@ pub struct LauncherTask<H> {
     commands: mpsc::Receiver<Command>,
     units: mpsc::Receiver<UnitChange>,
     damage: mpsc::Receiver<Damage>,
+    networks: watch::Receiver<u64>,
     status: watch::Sender<RunStatus>,
     /// The list that is worked on, if the database could not take it.
     unstored: Option<Unstored>,
@@ -167,6 +170,7 @@ impl<H: Host> LauncherTask<H> {
                 commands,
                 units: ends.units,
                 damage: ends.damage,
+                networks: ends.networks,
                 status,
                 unstored: None,
             },
@@ -185,6 +189,7 @@ impl<H: Host> LauncherTask<H> {
                 }
                 // Without it content is not watched; then there is nothing to hear.
                 Some(damage) = self.damage.recv() => Input::Event(Event::Damaged(damage)),
+                Ok(()) = self.networks.changed() => Input::Event(Event::NetworksChanged),
                 event = self.executor.next() => Input::Event(event),
                 command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
                 () = until(due) => Input::StoreAgain,
@@ -306,27 +311,27 @@ async fn adopt<H: Host>(host: &H, stored: &Stored, found: &[Found]) -> Vec<(Inst
     for each in found {
         let row = stored.instances.iter().find(|row| row.id == each.id);
         let held = row.and_then(|row| row.held.as_ref()).filter(|_| each.whole);
-        let blueprint = match held {
+        let taken_over = match held {
             None => None,
             Some(held) => match take_over(host, each.id, held).await {
-                Ok(blueprint) => Some(Arc::new(blueprint)),
+                Ok(taken_over) => Some(taken_over),
                 Err(reason) => {
                     warn!(instance_id = %each.id, reason, "a running instance is not taken over");
                     None
                 }
             },
         };
-        info!(instance_id = %each.id, adopted = blueprint.is_some(), "found on this machine");
+        info!(instance_id = %each.id, adopted = taken_over.is_some(), "found on this machine");
         slots.push((
             each.id,
-            Slot::found(each.id, row.map(|row| row.ident.clone()), blueprint),
+            Slot::found(each.id, row.map(|row| row.ident.clone()), taken_over),
         ));
     }
 
     slots
 }
 
-async fn take_over<H: Host>(host: &H, id: InstanceId, held: &Held) -> Result<Blueprint, String> {
+async fn take_over<H: Host>(host: &H, id: InstanceId, held: &Held) -> Result<TakenOver, String> {
     let blueprint = host
         .prepare(id, &held.info, &held.service)
         .await
@@ -334,9 +339,17 @@ async fn take_over<H: Host>(host: &H, id: InstanceId, held: &Held) -> Result<Blu
     if blueprint.fingerprint != held.fingerprint {
         return Err("it was started with other inputs".to_owned());
     }
-    host.adopt(&blueprint)
+    let adopted = host
+        .adopt(&blueprint)
         .await
         .map_err(|error| Chain(&error).to_string())?;
+    if let Adopted::WithoutNetwork(error) = &adopted {
+        warn!(instance_id = %id, error = %Chain(error),
+            "a running instance is taken over without its place in the network");
+    }
 
-    Ok(blueprint)
+    Ok(TakenOver {
+        blueprint: Arc::new(blueprint),
+        has_network: matches!(adopted, Adopted::Wholly),
+    })
 }

@@ -231,3 +231,19 @@ pub enum NetworkError {
         source: io::Error,
     },
 }
+
+impl NetworkError {
+    /// Whether a running instance whose place cannot be taken over, or changed,
+    /// has to be started anew: what it has is not what it needs. All else is no
+    /// fault of the instance, or may pass.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        matches!(
+            self,
+            Self::NotWhole { .. }
+                | Self::AddressTaken { .. }
+                | Self::NoAddress { .. }
+                | Self::BadAddress { .. }
+        )
+    }
+}

@@ -7,6 +7,7 @@
 
 mod directories;
 mod in_use;
+mod network;
 mod settings;
 mod steps;
 
@@ -24,13 +25,13 @@ use super::rootfs::remove_root;
 use super::rootfs_plan::top_entries;
 use super::spec::Sources;
 use super::systemd::{SystemBus, Systemd};
-use super::{Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitState};
+use super::{Adopted, Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitState};
 use crate::iamclient::Iam;
 use crate::layermanager::Content;
 use crate::model::{InUse, InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey};
 use crate::networkmanager::{Attachment, Networks};
 use directories::{blocking, failed, ids_in, private_directory, remove_spec};
-use steps::attach_request;
+use network::{attach_request, of_network};
 
 pub use in_use::content_in_use;
 pub use settings::LinuxSettings;
@@ -239,14 +240,28 @@ impl Host for LinuxHost {
             .collect())
     }
 
-    async fn adopt(&self, blueprint: &Blueprint) -> Result<(), HostError> {
+    async fn adopt(&self, blueprint: &Blueprint) -> Result<Adopted, HostError> {
+        match self.adopt_network(blueprint).await {
+            Ok(()) => Ok(Adopted::Wholly),
+            Err(error) if error.needs_restart() => Err(error),
+            Err(error) => Ok(Adopted::WithoutNetwork(error)),
+        }
+    }
+
+    async fn change(&self, blueprint: &Blueprint) -> Result<(), HostError> {
+        let is_attached = self
+            .held()
+            .get(&blueprint.id)
+            .is_some_and(|held| held.attachment.is_some());
+        if !is_attached {
+            return self.adopt_network(blueprint).await;
+        }
+
         let attachment = self
             .networks
-            .adopt(attach_request(blueprint))
+            .change(attach_request(blueprint))
             .await
-            .map_err(HostError::new)?;
-        self.held().entry(blueprint.id).or_default().attachment = Some(attachment);
-
-        Ok(())
+            .map_err(of_network)?;
+        self.rewrite_texts(blueprint.id, attachment).await
     }
 }

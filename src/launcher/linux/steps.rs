@@ -18,7 +18,6 @@ use crate::launcher::systemd::{
     CgroupMode, DropIn, StartPolicy, SystemdError, cgroup_mode, container_cgroup, stop_signal,
 };
 use crate::launcher::{Blueprint, HostError, Target};
-use crate::networkmanager::{AttachRequest, Speeds, TrafficLimits};
 
 /// Where runtimes that run as root keep the state of their containers.
 const RUNTIME_STATES: [&str; 2] = ["/run/crun", "/run/runc"];
@@ -68,17 +67,6 @@ impl LinuxHost {
         }
 
         remove_file(&marker).map_err(failed("remove", &marker))
-    }
-
-    pub(super) async fn attach(&self, blueprint: &Blueprint) -> Result<(), HostError> {
-        let attachment = self
-            .networks
-            .attach(attach_request(blueprint))
-            .await
-            .map_err(HostError::new)?;
-        self.held().entry(blueprint.id).or_default().attachment = Some(attachment);
-
-        Ok(())
     }
 
     pub(super) async fn mount(&self, blueprint: &Blueprint) -> Result<(), HostError> {
@@ -203,26 +191,5 @@ impl LinuxHost {
                 SystemdError::Ended { exit, .. } => HostError::exited(exit, error),
                 other => HostError::new(other),
             })
-    }
-}
-
-pub(super) fn attach_request(blueprint: &Blueprint) -> AttachRequest {
-    let service = &blueprint.service;
-    let quotas = &service.config.quotas;
-    AttachRequest {
-        id: blueprint.id,
-        ident: blueprint.info.ident.clone(),
-        network: blueprint.info.network.clone(),
-        provider_id: service.provider_id.clone(),
-        hostname: service.config.hostname.clone(),
-        exposed_ports: service.image.config.exposed_ports.keys().cloned().collect(),
-        speeds: Speeds {
-            download: quotas.download_speed,
-            upload: quotas.upload_speed,
-        },
-        limits: TrafficLimits {
-            download: quotas.download_limit,
-            upload: quotas.upload_limit,
-        },
     }
 }

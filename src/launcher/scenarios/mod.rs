@@ -1,5 +1,6 @@
 //! The launcher as a whole, over the fake machine and a real database.
 
+mod changes;
 mod events;
 mod full;
 mod healing;
@@ -53,6 +54,7 @@ impl Unit {
         let ends = LauncherEnds {
             units: words.units,
             damage: words.damage,
+            networks: words.networks,
             reports,
             update_policy,
         };

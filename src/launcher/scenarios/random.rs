@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::launcher::fake::BAD_RULE;
 use crate::launcher::host::{Exit, Resource};
-use crate::model::InstanceIdent;
+use crate::launcher::store::Store;
+use crate::model::{FirewallRule, InstanceIdent};
 
 /// Something that happens to the unit.
 #[derive(Clone, Debug)]
 enum Happening {
-    List(Vec<(u8, u8)>, u8, bool),
+    /// Instances, version, rules, force.
+    List(Vec<(u8, u8)>, u8, u8, bool),
     Refuse(u8, u8),
     RefuseReleases(u8),
     Crash(u8),
@@ -22,6 +25,12 @@ enum Happening {
     Damage(u8),
     /// The next proof of this one fails.
     Rot(u8),
+    /// So many changes in place are refused.
+    RefuseChanges(u8),
+    /// The network is known, or not.
+    Networks(bool),
+    /// The place of this one is not what it should be.
+    DamagePlace(u8),
     Restart,
     Pause,
 }
@@ -30,8 +39,13 @@ const SERVICES: [&str; 3] = ["a", "bb", "ccc"];
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        4 => (prop::collection::vec((0u8..3, 0u8..3), 0..5), 1u8..3, any::<bool>())
-            .prop_map(|(instances, version, force)| Happening::List(instances, version, force)),
+        4 => (prop::collection::vec((0u8..3, 0u8..3), 0..5), 1u8..3, 0..RULES, any::<bool>())
+            .prop_map(|(instances, version, rules, force)| {
+                Happening::List(instances, version, rules, force)
+            }),
+        1 => (0u8..3).prop_map(Happening::RefuseChanges),
+        1 => any::<bool>().prop_map(Happening::Networks),
+        1 => (0u8..4).prop_map(Happening::DamagePlace),
         1 => (0u8..3, 0u8..5).prop_map(|(service, resource)| Happening::Refuse(service, resource)),
         1 => (0u8..4).prop_map(Happening::RefuseReleases),
         2 => (0u8..4).prop_map(Happening::Crash),
@@ -97,11 +111,46 @@ fn desired(instances: &[(u8, u8)], version: u8, force: bool) -> DesiredState {
     }
 }
 
+/// Ways to choose rules. The last one is no rule.
+const RULES: u8 = 4;
+
+/// The same instances, with these rules.
+fn with_rules(mut desired: DesiredState, rules: u8) -> DesiredState {
+    for instance in &mut desired.instances {
+        instance.network.rules = rules_of(instance.ident.index, rules);
+    }
+    desired
+}
+
+fn rules_of(index: i64, rules: u8) -> Vec<FirewallRule> {
+    let proto = if rules == RULES - 1 { BAD_RULE } else { "tcp" };
+    vec![FirewallRule {
+        dst_port: if index == 0 { 80 } else { u16::from(rules) }.to_string(),
+        proto: if index == 0 { "tcp" } else { proto }.into(),
+        ..FirewallRule::default()
+    }]
+}
+
+fn set_networks(unit: &Unit, known: bool) {
+    let unknown: &[&str] = if known { &[] } else { &["provider"] };
+    unit.host.networks_are_known_but(unknown);
+}
+
 async fn happens(mut unit: Unit, what: Happening) -> Unit {
     let nth = |unit: &Unit, n: u8| unit.host.instances().into_iter().nth(usize::from(n));
     match what {
-        Happening::List(instances, version, force) => {
-            unit.launcher.run(desired(&instances, version, force)).await;
+        Happening::List(instances, version, rules, force) => {
+            let list = desired(&instances, version, force);
+            unit.launcher.run(with_rules(list, rules)).await;
+        }
+        Happening::RefuseChanges(times) => {
+            unit.host.book().networks.refuse_changes = u32::from(times);
+        }
+        Happening::Networks(known) => set_networks(&unit, known),
+        Happening::DamagePlace(n) => {
+            if let Some(id) = nth(&unit, n) {
+                unit.host.book().networks.damaged.insert(id);
+            }
         }
         Happening::Break(n) => {
             unit.host.book().broken.insert(name(&item(n)));
@@ -165,6 +214,19 @@ impl Unit {
     }
 }
 
+/// Every instance has these rules: on the machine, and as it is stored.
+async fn assert_rules(unit: &Unit, rules: u8) -> Result<(), TestCaseError> {
+    let places = unit.host.book().networks.places.clone();
+    let stored = Store::new(unit.database.clone()).load().await.unwrap();
+    for (id, place) in &places {
+        let row = stored.instances.iter().find(|row| row.id == *id).unwrap();
+        let wanted = rules_of(row.ident.index, rules);
+        prop_assert_eq!(place, &wanted);
+        prop_assert_eq!(&row.held.as_ref().unwrap().info.network.rules, &wanted);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -172,6 +234,7 @@ proptest! {
     fn whatever_happened_the_last_list_runs_and_nothing_else_is_held(
         history in prop::collection::vec(happening(), 0..25),
         last in prop::collection::vec((0u8..3, 0u8..3), 0..5),
+        rules in 0..RULES - 1,
         keeps in any::<bool>(),
     ) {
         runtime().block_on(async {
@@ -185,11 +248,14 @@ proptest! {
             unit.host.book().rotten.clear();
             unit.host.book().refuse.clear();
             unit.host.book().refuse_releases = 0;
+            unit.host.book().networks.refuse_changes = 0;
+            set_networks(&unit, true);
             // What refused once is tried again by itself before the last list comes.
             tokio::time::advance(std::time::Duration::from_secs(3)).await;
 
-            let first = unit.run(&desired(&last, 1, false)).await;
-            let status = unit.run(&desired(&last, 1, false)).await;
+            let list = with_rules(desired(&last, 1, false), rules);
+            let first = unit.run(&list).await;
+            let status = unit.run(&list).await;
 
             prop_assert_eq!(first.instances.len(), status.instances.len());
             let all_active =
@@ -198,6 +264,7 @@ proptest! {
             prop_assert_eq!(unit.host.instances().len(), status.instances.len());
             let held = unit.host.book().held.len();
             prop_assert_eq!(held, status.instances.len() * Resource::ACQUIRE_ORDER.len());
+            assert_rules(&unit, rules).await?;
             prop_assert_eq!(&unit.host.book().violations, &Vec::<String>::new());
             Ok(())
         })?;
@@ -245,6 +312,45 @@ proptest! {
                     }
                 }
             }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn changes_of_rules_stop_nobody_whatever_comes_of_them(
+        lists in prop::collection::vec(
+            (0..RULES, 0u8..3, any::<bool>(), any::<bool>(), any::<bool>()),
+            1..10,
+        ),
+        last in 0..RULES - 1,
+    ) {
+        runtime().block_on(async {
+            let mut unit = start(true).await;
+            let list = |rules| with_rules(desired(&[(0, 0), (1, 1), (2, 2)], 1, false), rules);
+            unit.run(&list(0)).await;
+            unit.starts();
+
+            for (rules, refusals, known, restarts, waits) in lists {
+                unit.host.book().networks.refuse_changes = u32::from(refusals);
+                set_networks(&unit, known);
+                if waits {
+                    unit.run(&list(rules)).await;
+                } else {
+                    unit.launcher.run(list(rules)).await;
+                }
+                if restarts {
+                    unit = unit.restart().await;
+                }
+            }
+            unit.host.book().networks.refuse_changes = 0;
+            set_networks(&unit, true);
+            let status = unit.run(&list(last)).await;
+
+            prop_assert!(briefs(&status).iter().all(|each| each.ends_with("active")));
+            prop_assert_eq!(unit.starts(), Vec::<String>::new());
+            prop_assert_eq!(&unit.host.book().stops, &[]);
+            prop_assert_eq!(&unit.host.book().violations, &Vec::<String>::new());
+            assert_rules(&unit, last).await?;
             Ok(())
         })?;
     }

@@ -177,7 +177,9 @@ impl LauncherState {
                     let message = format!("{}; what ran instead: {}", own.message, error.message);
                     wanted.fail(ErrorInfo::new(message));
                 }
-                Progress::Started if stopped.contains(&wanted.id) => wanted.fail(error.clone()),
+                Progress::Started | Progress::NotChanged(..) if stopped.contains(&wanted.id) => {
+                    wanted.fail(error.clone());
+                }
                 _ => {}
             }
         }

@@ -10,6 +10,7 @@
 //! the list is not stopped before its successor can start.
 
 mod content;
+mod networks;
 mod turns;
 mod wanted;
 
@@ -131,6 +132,10 @@ impl LauncherState {
             }
             Event::Damaged(damage) => self.damaged(&damage),
             Event::StepDone { id, outcome } => self.slot_event(id, |slot| slot.step_done(outcome)),
+            Event::Unchangeable { id, error } => {
+                self.slot_event(id, |slot| slot.unchangeable(&error))
+            }
+            Event::NetworksChanged => self.networks_changed(),
             Event::Unit(change) => self.slot_event(change.id, |slot| slot.unit(change.event)),
             Event::Due { id, timer } => self.slot_event(id, |slot| slot.due(timer)),
         };
@@ -171,12 +176,8 @@ impl LauncherState {
         };
         let (verdict, actions) = event(slot);
 
-        if let Verdict::Failed(error) = verdict
-            && let Some(wanted) = self.wanted.iter_mut().find(|wanted| wanted.id == id)
-            && (matches!(wanted.progress, Progress::Started)
-                || matches!(wanted.progress, Progress::Ready(_)) && slot.is_stuck())
-        {
-            wanted.fail(error);
+        if let Some(wanted) = self.wanted.iter_mut().find(|wanted| wanted.id == id) {
+            wanted.hear(verdict, slot.is_stuck());
         }
 
         actions
@@ -199,15 +200,16 @@ impl LauncherState {
         match outcome {
             Err(error) => wanted.fail(error),
             Ok(blueprint) => {
-                let kept = self.slots.get(&id).is_some_and(|slot| {
+                let kept = self.slots.get_mut(&id).filter(|slot| {
                     slot.runs(&blueprint) && !(force && slot.started_in() < generation)
                 });
-                if !kept {
+                let Some(slot) = kept else {
                     wanted.progress = Progress::Proving(proving, blueprint.clone());
                     let ticket = proving;
                     return vec![Action::Prove { ticket, blueprint }];
-                }
+                };
                 wanted.progress = Progress::Started;
+                return slot.change(blueprint);
             }
         }
 
@@ -260,7 +262,7 @@ impl LauncherState {
             | Progress::Preparing(_)
             | Progress::Proving(..)
             | Progress::Ready(_) => false,
-            Progress::Failed(_) => true,
+            Progress::Failed(_) | Progress::NoNetwork(_) | Progress::NotChanged(..) => true,
             Progress::Started => self.slots.get(&wanted.id).is_some_and(|slot| {
                 slot.phase() == Phase::Running
                     && !matches!(slot.health(), Health::Confirming { .. })

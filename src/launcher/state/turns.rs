@@ -102,7 +102,11 @@ impl LauncherState {
                     actions.extend(slot.start(blueprint, self.generation));
                     wanted.progress = Progress::Started;
                 }
-                Phase::Acquiring | Phase::Running | Phase::Releasing | Phase::Paused => {
+                Phase::Acquiring
+                | Phase::Running
+                | Phase::Changing
+                | Phase::Releasing
+                | Phase::Paused => {
                     actions.extend(slot.stop());
                 }
             }

@@ -6,6 +6,7 @@ use tracing::warn;
 
 use crate::launcher::event::Ticket;
 use crate::launcher::host::Blueprint;
+use crate::launcher::slot::Verdict;
 use crate::model::{ErrorInfo, InstanceId, InstanceInfo, ServiceKey};
 
 /// How far a wanted instance has come.
@@ -23,6 +24,11 @@ pub(in crate::launcher) enum Progress {
     Ready(Arc<Blueprint>),
     /// Its slot runs, or is on the way to it.
     Started,
+    /// It runs, but could not be given what the list says for it.
+    NotChanged(ErrorInfo, Arc<Blueprint>),
+    /// It was refused its place in the network, and is tried again when networks
+    /// change.
+    NoNetwork(ErrorInfo),
     /// It will not run.
     Failed(ErrorInfo),
 }
@@ -41,6 +47,41 @@ impl Wanted {
     pub(super) fn fail(&mut self, error: ErrorInfo) {
         self.tell(&error, "instance failed");
         self.progress = Progress::Failed(error);
+    }
+
+    /// What became of its slot.
+    pub(super) fn hear(&mut self, verdict: Verdict, slot_is_stuck: bool) {
+        match (verdict, &self.progress) {
+            (Verdict::Failed(error), Progress::Started | Progress::NotChanged(..)) => {
+                self.fail(error);
+            }
+            (Verdict::Failed(error), Progress::Ready(_)) if slot_is_stuck => self.fail(error),
+            (Verdict::NoNetwork(error), Progress::Started) => {
+                self.tell(&error, "instance gets no place in its network");
+                self.progress = Progress::NoNetwork(error);
+            }
+            (Verdict::Again(blueprint), Progress::Started | Progress::NotChanged(..)) => {
+                self.progress = Progress::Ready(blueprint);
+            }
+            (
+                Verdict::NotChanged(error, blueprint),
+                Progress::Started | Progress::NotChanged(..),
+            ) => {
+                self.tell(&error, "instance runs on unchanged");
+                self.progress = Progress::NotChanged(error, blueprint);
+            }
+            (Verdict::Changed, Progress::NotChanged(..)) => self.progress = Progress::Started,
+            // What a list before wanted of it, or nothing to tell.
+            (
+                Verdict::Same
+                | Verdict::Changed
+                | Verdict::NotChanged(..)
+                | Verdict::NoNetwork(_)
+                | Verdict::Again(_)
+                | Verdict::Failed(_),
+                _,
+            ) => {}
+        }
     }
 
     /// It does not run until its content is in order again.

@@ -2,7 +2,8 @@
 //!
 //! A row of `instances` lives as long as its ident is desired or the instance
 //! holds anything. `position` and `info` say what is desired; `held` says what
-//! the running instance was started with, so that it can be recognised.
+//! the running instance was started with and changed to since, so that it can be
+//! recognised.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::storage::{Database, StorageError};
 /// Key of the desired services and layers in `config`.
 const DESIRED_CONTENT: &str = "desiredContent";
 
-/// What an instance was started with.
+/// What an instance was started with, and changed to since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Held {
     pub(super) fingerprint: String,
@@ -85,9 +86,9 @@ impl Store {
         self.database.call(|connection| load(connection)).await
     }
 
-    /// Remembers what an instance is started with, also if its list could not be
-    /// stored yet.
-    pub(super) async fn started(&self, id: InstanceId, held: Held) -> Result<(), StorageError> {
+    /// Remembers what an instance is started with, or was changed to, also if its
+    /// list could not be stored yet.
+    pub(super) async fn runs_with(&self, id: InstanceId, held: Held) -> Result<(), StorageError> {
         self.database
             .call(move |connection| {
                 let ident = &held.info.ident;

@@ -128,7 +128,7 @@ async fn what_an_instance_was_started_with_survives_a_new_list() {
     };
     store.save(desired.clone(), ids.clone()).await.unwrap();
     store
-        .started(InstanceId::from_u128(1), held.clone())
+        .runs_with(InstanceId::from_u128(1), held.clone())
         .await
         .unwrap();
 

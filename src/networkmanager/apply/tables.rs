@@ -5,6 +5,7 @@ use std::io;
 use tracing::{info, warn};
 
 use super::nft::{Counters, Firewall, Tampering, Watch};
+use crate::model::Flow;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, Rules};
 
@@ -68,6 +69,22 @@ impl Tables {
         };
 
         outcome.inspect_err(|_| self.note(undo))
+    }
+
+    /// What has been counted so far.
+    pub(in crate::networkmanager) fn counters(&mut self) -> Result<Counters, NetworkError> {
+        self.firewall.counters()
+    }
+
+    /// Begins all counters and quotas from zero, and says what they said last.
+    pub(in crate::networkmanager) fn new_day(&mut self) -> Result<Counters, NetworkError> {
+        let last = self.firewall.new_day()?;
+        self.wanted.node = Flow::default();
+        for rules in self.wanted.instances.values_mut() {
+            rules.start = Flow::default();
+        }
+
+        Ok(last)
     }
 
     /// Notices what others do to the tables; within a runtime.

@@ -231,6 +231,18 @@ impl Book {
             .collect()
     }
 
+    /// The networks that instances can be in, each with its addresses.
+    pub(super) fn usable(&self) -> Vec<(NetworkId, Subnet, Ipv4Addr)> {
+        self.networks
+            .iter()
+            .filter(|(_, network)| network.fault.is_none())
+            .filter_map(|(id, network)| {
+                let Position { subnet, gateway } = network.position?;
+                Some((id.clone(), subnet, gateway))
+            })
+            .collect()
+    }
+
     /// The networks that cannot be used, and why.
     pub(super) fn faults(&self) -> impl Iterator<Item = (&NetworkId, &Arc<NetworkError>)> {
         self.networks

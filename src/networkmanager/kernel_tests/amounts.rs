@@ -6,11 +6,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::cases::{expose, instance};
 use super::machine::{Machine, Manager, id, network, on_own_machine};
 use super::places::{Outside, Place};
 use super::probes::{DOUBT, PATIENCE};
-use crate::networkmanager::AttachRequest;
+use crate::model::{Flow, Traffic};
+use crate::networkmanager::{AttachRequest, NetworkSettings};
 
 const ALICE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
@@ -20,7 +23,11 @@ const DATA: usize = 972;
 const PACKET: u64 = 1000;
 
 async fn start(machine: &Machine) -> Manager {
-    let manager = machine.start().await;
+    let settings = NetworkSettings {
+        poll_period: Duration::from_millis(50),
+        ..NetworkSettings::default()
+    };
+    let manager = machine.start_with(settings).await;
     manager
         .networks
         .update(vec![network("one", [10, 1, 0])])
@@ -108,8 +115,76 @@ fn what_was_used_is_used_after_a_restart_and_a_change() {
         let more = send(50);
         assert!((9..=11).contains(&more), "{more}");
         request.limits.upload = None;
-        manager.networks.change(request).await.unwrap();
+        manager.networks.change(request.clone()).await.unwrap();
         assert_eq!(send(50), 50);
+        // To leave and to come back does not help.
+        request.limits.upload = Some(20 * PACKET);
+        manager.networks.detach(id(1)).await.unwrap();
+        manager.networks.attach(request).await.unwrap();
+        let again = Place::of(&machine, id(1));
+        let none = sent_and_come(&again, &public.place, public.address, 5);
+        assert_eq!(none, 0);
+    });
+}
+
+/// Waits until the traffic that is told is this.
+async fn wait_told(manager: &Manager, node: Flow, alice: Flow) {
+    let expected = Traffic {
+        node,
+        instances: [(id(1), alice)].into(),
+    };
+    let mut traffic = manager.networks.traffic();
+    let told = traffic.wait_for(|traffic| *traffic == expected);
+    if timeout(PATIENCE, told).await.is_err() {
+        assert_eq!(*traffic.borrow(), expected);
+    }
+}
+
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
+fn public_traffic_is_told_to_the_byte_and_kept() {
+    on_own_machine(async |machine| {
+        let public = Outside::public();
+        let private = public.private_neighbour();
+        for outside in [&public, &private] {
+            outside.learn_way_to("10.0.0.0/8");
+        }
+        let packets = |received: u64, sent: u64| Flow {
+            received: received * PACKET,
+            sent: sent * PACKET,
+        };
+        let manager = start(&machine).await;
+        manager.networks.attach(alice()).await.unwrap();
+        let (alice_place, host) = (Place::of(&machine, id(1)), Place::here());
+        let pass = |from: &Place, to: &Place, address, count| {
+            assert_eq!(sent_and_come(from, to, address, count), count);
+        };
+
+        pass(&alice_place, &public.place, public.address, 17);
+        pass(&public.place, &alice_place, ALICE, 23);
+        pass(&host, &public.place, public.address, 3);
+        pass(&public.place, &host, public.machine, 5);
+        // None of these counts.
+        pass(&alice_place, &private.place, private.address, 7);
+        pass(&private.place, &alice_place, ALICE, 7);
+        pass(&alice_place, &host, GATEWAY, 7);
+        pass(&host, &private.place, private.address, 7);
+        wait_told(&manager, packets(5, 3), packets(23, 17)).await;
+
+        // While nobody reads, the kernel counts.
+        manager.stop().await;
+        pass(&alice_place, &public.place, public.address, 2);
+        let manager = start(&machine).await;
+        manager.networks.adopt(alice()).await.unwrap();
+        manager.networks.adopted().await.unwrap();
+        wait_told(&manager, packets(5, 3), packets(23, 19)).await;
+
+        // One that comes back on the same day goes on.
+        manager.networks.detach(id(1)).await.unwrap();
+        manager.networks.attach(alice()).await.unwrap();
+        let alice_place = Place::of(&machine, id(1));
+        pass(&alice_place, &public.place, public.address, 1);
+        wait_told(&manager, packets(5, 3), packets(23, 20)).await;
     });
 }
 

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::places::Place;
-use crate::model::{InstanceId, NetworkParameters};
+use crate::model::{Flow, InstanceId, NetworkParameters};
 use crate::networkmanager::apply::{Kernel, netns};
 use crate::networkmanager::existing::{Existing, Link};
 use crate::networkmanager::names;
@@ -228,7 +228,7 @@ impl Machine {
     }
 
     fn kernel(&self) -> Kernel {
-        Kernel::open(&self.namespaces(), false).unwrap()
+        Kernel::open(&self.namespaces(), false, Flow::default()).unwrap()
     }
 }
 

@@ -263,3 +263,39 @@ fn bridge_without_network_and_ports_is_removed() {
         assert!(!machine.links().links.contains_key("br-old"));
     });
 }
+
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
+fn only_what_can_be_used_otherwise_than_before_is_told() {
+    on_own_machine(async |machine| {
+        let manager = machine.start().await;
+        let networks = &manager.networks;
+        let mut changes = networks.changes();
+        let good = network("provider", [10, 1, 0]);
+        let bad = NetworkParameters {
+            subnet: "none".into(),
+            ..network("other", [10, 2, 0])
+        };
+
+        let mut told = Vec::new();
+        for list in [
+            vec![good.clone()],
+            vec![good.clone(), good.clone()],
+            vec![good.clone(), bad],
+            vec![good.clone(), network("other", [10, 2, 0])],
+            vec![
+                network("provider", [10, 3, 0]),
+                network("other", [10, 2, 0]),
+            ],
+            Vec::new(),
+            vec![good],
+        ] {
+            networks.update(list).await;
+            networks.alive().await.unwrap();
+            told.push(changes.has_changed().unwrap());
+            changes.mark_unchanged();
+        }
+
+        assert_eq!(told, [true, false, false, true, true, true, true]);
+    });
+}

@@ -5,22 +5,25 @@
 //! beside the loop, for several instances at a time, and one instance's
 //! commands keep their order.
 
+mod counting;
 mod provide;
 mod seats;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use self::seats::{Arrival, Guest};
-use crate::model::{Backoff, InstanceId};
-use crate::networkmanager::apply::{Events, Kernel, Tampering, Watch};
+use crate::model::{Backoff, InstanceId, NetworkId};
+use crate::networkmanager::addresses::Subnet;
+use crate::networkmanager::apply::{Counters, Events, Kernel, Tampering, Watch};
 use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
@@ -28,6 +31,7 @@ use crate::networkmanager::firewall::BridgeRules;
 use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
 use crate::networkmanager::nameservice::{NameDirectory, NameFiles, Publisher};
 use crate::networkmanager::store::{self, Stored};
+use crate::networkmanager::traffic::{Moment, TrafficKeeper};
 use crate::networkmanager::troubles::Troubles;
 use crate::storage::Database;
 
@@ -73,6 +77,10 @@ pub struct NetworkTask {
     detaching: bool,
     /// Commands for busy instances.
     waiting: VecDeque<(InstanceId, Command)>,
+    /// The networks that could be used when `changes` was last raised.
+    usable: Vec<(NetworkId, Subnet, Ipv4Addr)>,
+    changes: watch::Sender<u64>,
+    keeper: TrafficKeeper,
     /// When the machine is looked at again: something was refused, or has
     /// changed.
     retry: Option<Instant>,
@@ -94,6 +102,7 @@ enum Event {
     Done(Done),
     Changed(io::Result<()>),
     Tampered(io::Result<Tampering>),
+    CountDue,
     RetryDue,
     AlertDue,
     InputsClosed,
@@ -111,7 +120,10 @@ enum Done {
         Result<Attachment, NetworkError>,
     ),
     Adopted(Answer<()>, Result<(), NetworkError>),
-    Detached(Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>),
+    Detached(
+        Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>,
+        Counters,
+    ),
     Found(
         Answer<Vec<InstanceId>>,
         Result<Vec<InstanceId>, NetworkError>,
@@ -128,10 +140,13 @@ impl Networks {
         settings: NetworkSettings,
     ) -> Result<(Self, NetworkTask), NetworkError> {
         let saved = store::load(&database).await?;
+        let (keeper, traffic) =
+            TrafficKeeper::load(database.clone(), settings.poll_period, Moment::now()).await?;
+        let node = keeper.node();
         let (kernel, files, names) = blocking({
             let settings = settings.clone();
             move || {
-                let kernel = Kernel::open(&settings.namespaces, settings.restrict_host)?;
+                let kernel = Kernel::open(&settings.namespaces, settings.restrict_host, node)?;
                 let (files, names) = NameFiles::open(&settings.names)?;
                 Ok::<_, NetworkError>((Arc::new(kernel), files, names))
             }
@@ -140,6 +155,7 @@ impl Networks {
         let existing = survey(&kernel).await?;
 
         let (sender, commands) = mpsc::channel(QUEUE);
+        let (changes, changed) = watch::channel(0);
         let mut task = NetworkTask {
             commands,
             settings: Arc::new(settings),
@@ -163,7 +179,10 @@ impl Networks {
             leaving: Vec::new(),
             detaching: false,
             waiting: VecDeque::new(),
+            usable: Vec::new(),
+            changes,
             retry: None,
+            keeper,
             calm_until: None,
             calm: CALM,
             worked: false,
@@ -177,8 +196,9 @@ impl Networks {
         let existing = survey(&task.kernel).await?;
         task.settle(&existing).await;
         task.calm_down();
+        task.usable = task.book.usable();
 
-        Ok((Self::new(sender), task))
+        Ok((Self::new(sender, changed, traffic), task))
     }
 }
 
@@ -200,6 +220,7 @@ impl NetworkTask {
                 changed = next(self.events.as_mut()), if self.events.is_some() => {
                     Event::Changed(changed)
                 }
+                () = sleep_until(self.keeper.next_due()), if self.can_count() => Event::CountDue,
                 tampered = next_tampering(self.watch.as_mut()), if self.watch.is_some() => {
                     Event::Tampered(tampered)
                 }
@@ -210,10 +231,12 @@ impl NetworkTask {
                 Event::Done(done) => self.done(done).await,
                 Event::Changed(outcome) => self.machine_changed(outcome).await,
                 Event::Tampered(outcome) => self.tampered(outcome).await,
+                Event::CountDue => self.count().await,
                 Event::RetryDue => self.look().await,
                 Event::AlertDue => self.tell(),
                 Event::InputsClosed => break,
             }
+            self.tell_changes();
             // Those that come or leave together are worked on together.
             self.connect_arriving();
             if self.commands.is_empty() || !self.has_room() {
@@ -225,7 +248,7 @@ impl NetworkTask {
             self.connect_arriving();
             self.detach_leaving();
             let Some(done) = self.jobs.join_next().await else {
-                return;
+                return self.close().await;
             };
             self.done(ended(done)).await;
         }
@@ -269,6 +292,14 @@ impl NetworkTask {
         }
     }
 
+    fn tell_changes(&mut self) {
+        let usable = self.book.usable();
+        if usable != self.usable {
+            self.usable = usable;
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
     /// Takes up what waited for the instance's last job.
     async fn next(&mut self, instance: InstanceId) {
         self.busy.remove(&instance);
@@ -296,7 +327,7 @@ impl NetworkTask {
                 }
             }
             Done::Changed(guest, answer, outcome) => self.changed(guest, answer, outcome).await,
-            Done::Detached(outcomes) => self.detached(outcomes).await,
+            Done::Detached(outcomes, last) => self.detached(outcomes, &last).await,
             Done::Adopted(answer, outcome) => reply(answer, outcome),
             Done::Found(answer, outcome) => reply(answer, outcome),
         }

@@ -1,5 +1,7 @@
 //! A machine for tests: it keeps a book of what is held, and refuses on demand.
 
+mod network;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,8 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub(super) use self::network::BAD_RULE;
+use self::network::FakeNetworks;
+use super::blueprint::fixed;
 use super::host::{
-    Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
+    Adopted, Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
 };
 use crate::model::{
     ContentItem, Damage, InUse, InstanceId, InstanceInfo, LayerInfo, ServiceContent, ServiceInfo,
@@ -25,6 +30,10 @@ pub(super) struct Book {
     pub(super) idents: BTreeMap<String, InstanceId>,
     /// Whose unit was stopped, most recent last.
     pub(super) stops: Vec<InstanceId>,
+    /// Places in networks.
+    pub(super) networks: FakeNetworks,
+    /// Who is being changed.
+    changing: BTreeSet<InstanceId>,
     /// Acquisitions that are refused, by service.
     pub(super) refuse: BTreeSet<(String, Resource)>,
     /// Releases that are refused so many times more.
@@ -49,17 +58,20 @@ pub(super) struct Book {
 #[derive(Clone, Debug)]
 pub(super) struct FakeHost {
     book: Arc<Mutex<Book>>,
-    /// Installs of services whose id starts with `slow` wait for this, and
-    /// acquisitions for those whose id starts with `stuck`.
+    /// Installs of services whose id starts with `slow` wait for this,
+    /// acquisitions and changes for those whose id starts with `stuck`, and so
+    /// does what follows a change or a refusal for those whose id starts with `late`.
     slow: watch::Sender<bool>,
     units: mpsc::Sender<UnitChange>,
     damage: mpsc::Sender<Damage>,
+    networks: watch::Sender<u64>,
 }
 
 /// What the machine says to one service manager.
 pub(super) struct Words {
     pub(super) units: mpsc::Receiver<UnitChange>,
     pub(super) damage: mpsc::Receiver<Damage>,
+    pub(super) networks: watch::Receiver<u64>,
 }
 
 impl FakeHost {
@@ -69,21 +81,29 @@ impl FakeHost {
 
     /// The same machine for a service manager that starts again.
     pub(super) fn restarted(&self) -> (Self, Words) {
+        {
+            let mut book = self.book();
+            book.changing.clear();
+            book.networks.restarted();
+        }
         Self::with(self.book.clone(), self.slow.clone())
     }
 
     fn with(book: Arc<Mutex<Book>>, slow: watch::Sender<bool>) -> (Self, Words) {
         let (units, unit_changes) = mpsc::channel(64);
         let (damage, found) = mpsc::channel(64);
+        let (networks, changed) = watch::channel(0);
         let host = Self {
             book,
             slow,
             units,
             damage,
+            networks,
         };
         let words = Words {
             units: unit_changes,
             damage: found,
+            networks: changed,
         };
         (host, words)
     }
@@ -98,6 +118,12 @@ impl FakeHost {
 
     pub(super) fn finish_what_is_slow(&self) {
         self.slow.send_replace(true);
+    }
+
+    /// UpdateNetworks: all networks but these are known from now on.
+    pub(super) fn networks_are_known_but(&self, unknown: &[&str]) {
+        self.book().networks.unknown = unknown.iter().map(|&id| id.to_owned()).collect();
+        self.networks.send_modify(|changes| *changes += 1);
     }
 
     /// The content manager finds the item damaged.
@@ -127,6 +153,13 @@ impl FakeHost {
 }
 
 impl Book {
+    fn step(&mut self, id: InstanceId) {
+        if self.changing.contains(&id) {
+            self.violations
+                .push(format!("a step of {id} beside its change"));
+        }
+    }
+
     fn directory(&self, item: &ContentItem) -> PathBuf {
         let moved = self.moved.get(item).copied().unwrap_or_default();
         PathBuf::from(format!("/content/{item}/{moved}"))
@@ -149,6 +182,10 @@ impl FakeHost {
         let mut book = self.book();
         if book.refuse.contains(&(service, resource)) {
             return Err(refused(&format!("{resource:?}")));
+        }
+        book.step(blueprint.id);
+        if resource == Resource::Network {
+            book.networks.enter(blueprint)?;
         }
         if !book.held.insert((blueprint.id, resource)) {
             book.violations
@@ -240,10 +277,7 @@ impl Host for FakeHost {
         info: &InstanceInfo,
         service: &ServiceKey,
     ) -> Result<Blueprint, HostError> {
-        let inputs = InstanceInfo {
-            priority: 0,
-            ..info.clone()
-        };
+        let inputs = fixed(info, &"provider".into());
         let (root, layers, layer_digests) = self.book().roots(service);
         Ok(Blueprint {
             id,
@@ -270,7 +304,11 @@ impl Host for FakeHost {
         if blueprint.service.key.id.as_str().starts_with("stuck") {
             drop(self.slow.subscribe().wait_for(|done| *done).await);
         }
-        self.take(blueprint, resource)?;
+        let taken = self.take(blueprint, resource);
+        if taken.is_err() && blueprint.service.key.id.as_str().starts_with("late") {
+            drop(self.slow.subscribe().wait_for(|done| *done).await);
+        }
+        taken?;
         if resource == Resource::Unit {
             let state = UnitState::Active;
             let event = UnitEvent::State {
@@ -285,6 +323,7 @@ impl Host for FakeHost {
     async fn release(&self, target: &Target, resource: Resource) -> Result<(), HostError> {
         tokio::task::yield_now().await;
         let mut book = self.book();
+        book.step(target.id);
         if book.refuse_releases > 0 {
             book.refuse_releases -= 1;
             return Err(refused(&format!("release of {resource:?}")));
@@ -292,6 +331,9 @@ impl Host for FakeHost {
         if book.held.remove(&(target.id, resource)) && resource == Resource::Unit {
             book.history.push(format!("stop {}", service_of(target)));
             book.stops.push(target.id);
+        }
+        if resource == Resource::Network {
+            book.networks.leave(target.id);
         }
         Ok(())
     }
@@ -313,7 +355,35 @@ impl Host for FakeHost {
             .collect())
     }
 
-    async fn adopt(&self, _: &Blueprint) -> Result<(), HostError> {
-        Ok(())
+    async fn adopt(&self, blueprint: &Blueprint) -> Result<Adopted, HostError> {
+        match self.book().networks.adopt(blueprint) {
+            Ok(()) => Ok(Adopted::Wholly),
+            Err(error) if error.needs_restart() => Err(error),
+            Err(error) => Ok(Adopted::WithoutNetwork(error)),
+        }
+    }
+
+    async fn change(&self, blueprint: &Blueprint) -> Result<(), HostError> {
+        let id = blueprint.id;
+        let service = blueprint.service.key.id.as_str();
+        {
+            let mut book = self.book();
+            book.step(id);
+            if !book.held.contains(&(id, Resource::Network)) {
+                book.violations
+                    .push(format!("{id} is changed, and has no network"));
+            }
+            book.changing.insert(id);
+        }
+        tokio::task::yield_now().await;
+        if service.starts_with("stuck") {
+            drop(self.slow.subscribe().wait_for(|done| *done).await);
+        }
+        let outcome = self.book().networks.change(blueprint);
+        if service.starts_with("late") {
+            drop(self.slow.subscribe().wait_for(|done| *done).await);
+        }
+        self.book().changing.remove(&id);
+        outcome
     }
 }

@@ -4,11 +4,15 @@
 //! steps into actions, and what systemd says into a verdict about the
 //! instance.
 
+mod change;
+mod unit;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::change::Changes;
 use super::event::{Action, Outcome};
-use super::host::{Blueprint, Exit, Resource, Target, UnitEvent, UnitState};
+use super::host::{Blueprint, Exit, Resource, Target, UnitState};
 use super::instance::{self, Instance, Phase, Step};
 use crate::model::{ErrorInfo, Fault, InstanceId, InstanceIdent};
 
@@ -30,12 +34,29 @@ pub(super) enum Health {
 }
 
 /// What an event means for the instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Verdict {
     /// Nothing that others have to know.
     Same,
     /// It will not run, and this is why.
     Failed(ErrorInfo),
+    /// It was refused its place in the network.
+    NoNetwork(ErrorInfo),
+    /// It gives back what it holds, and has to be started with this.
+    Again(Arc<Blueprint>),
+    /// It runs with what it was last to be given.
+    Changed,
+    /// It runs, but not with this, and why.
+    NotChanged(ErrorInfo, Arc<Blueprint>),
+}
+
+/// A running instance that is taken over.
+#[derive(Debug)]
+pub(super) struct TakenOver {
+    /// What it runs with.
+    pub(super) blueprint: Arc<Blueprint>,
+    /// Its place in the network was taken over as well.
+    pub(super) has_network: bool,
 }
 
 /// One instance of the node.
@@ -47,6 +68,7 @@ pub(super) struct Slot {
     in_flight: Option<Step>,
     /// What it runs with; `None` for a leftover.
     blueprint: Option<Arc<Blueprint>>,
+    changes: Changes,
     health: Health,
     unit: UnitState,
     last_exit: Option<Exit>,
@@ -68,6 +90,7 @@ impl Slot {
             instance: Instance::default(),
             in_flight: None,
             blueprint: None,
+            changes: Changes::default(),
             health: Health::Up,
             unit: UnitState::Inactive,
             last_exit: None,
@@ -85,11 +108,15 @@ impl Slot {
     pub(super) fn found(
         id: InstanceId,
         ident: Option<InstanceIdent>,
-        blueprint: Option<Arc<Blueprint>>,
+        taken_over: Option<TakenOver>,
     ) -> Self {
+        let (blueprint, changes) = taken_over.map_or_else(Default::default, |own| {
+            (Some(own.blueprint), Changes::found(own.has_network))
+        });
         Self {
             instance: Instance::found(),
             blueprint,
+            changes,
             unit: UnitState::Active,
             ..Self::new(id, ident)
         }
@@ -121,7 +148,7 @@ impl Slot {
 
     /// Whether it runs, or is on the way to it, with this blueprint.
     pub(super) fn runs(&self, blueprint: &Blueprint) -> bool {
-        matches!(self.phase(), Phase::Acquiring | Phase::Running)
+        (self.phase() == Phase::Acquiring || self.phase().is_up())
             && !self.instance.stop_wanted()
             && self
                 .blueprint
@@ -133,6 +160,7 @@ impl Slot {
     pub(super) fn start(&mut self, blueprint: Arc<Blueprint>, generation: u64) -> Vec<Action> {
         self.ident = Some(blueprint.info.ident.clone());
         self.blueprint = Some(blueprint);
+        self.changes = Changes::default();
         self.started_in = generation;
         self.stuck = None;
         self.unit = UnitState::Inactive;
@@ -142,6 +170,7 @@ impl Slot {
 
     /// Stops an instance, whatever it is doing.
     pub(super) fn stop(&mut self) -> Vec<Action> {
+        self.changes.drop_next();
         self.drive(instance::Event::Stop)
     }
 
@@ -163,12 +192,14 @@ impl Slot {
                         return self.changed(UnitState::Failed, "");
                     }
                 }
+                actions.extend(self.change_next());
                 (Verdict::Same, actions)
             }
-            (Step::Acquire(_), Err(error)) => (
-                Verdict::Failed(error),
-                self.drive(instance::Event::AcquireRefused),
-            ),
+            (Step::Acquire(resource), Err(error)) => {
+                let verdict = self.refused(resource, error);
+                (verdict, self.drive(instance::Event::AcquireRefused))
+            }
+            (Step::Change, outcome) => self.change_done(outcome),
             (Step::Release(_), Ok(())) => {
                 self.stuck = None;
                 (Verdict::Same, self.drive(instance::Event::Released))
@@ -192,121 +223,24 @@ impl Slot {
 
         match (self.phase(), &self.health) {
             (Phase::Paused, _) => (Verdict::Same, self.drive(instance::Event::RetryDue)),
-            (Phase::Running, Health::Confirming { .. }) if self.unit == UnitState::Active => {
+            (Phase::Running | Phase::Changing, Health::Confirming { .. })
+                if self.unit == UnitState::Active =>
+            {
                 self.last_exit = None;
                 self.health = Health::Up;
                 (Verdict::Same, Vec::new())
             }
             // It is between two tries: give it the window again, but not for ever.
-            (Phase::Running, Health::Confirming { .. }) if self.rounds <= self.burst() => {
+            (Phase::Running | Phase::Changing, Health::Confirming { .. })
+                if self.rounds <= self.burst() =>
+            {
                 self.rounds += 1;
                 (Verdict::Same, vec![self.arm_window()])
             }
-            (Phase::Running, Health::Confirming { .. }) => self.give_up("did not stay active"),
+            (Phase::Running | Phase::Changing, Health::Confirming { .. }) => {
+                self.give_up("did not stay active")
+            }
             _ => (Verdict::Same, Vec::new()),
-        }
-    }
-
-    /// systemd says something of the unit.
-    pub(super) fn unit(&mut self, event: UnitEvent) -> (Verdict, Vec<Action>) {
-        if self.phase() != Phase::Running {
-            // Our own starts and stops; what they come to is their step's outcome.
-            // The state is kept: the unit may end before the step reports back.
-            match event {
-                UnitEvent::State { state, .. } => self.unit = state,
-                UnitEvent::Exited(exit) if self.starts_unit() => self.last_exit = Some(exit),
-                UnitEvent::Exited(_) => {}
-            }
-            return (Verdict::Same, Vec::new());
-        }
-
-        match event {
-            UnitEvent::Exited(exit) => self.exited(exit),
-            UnitEvent::State { state, result } => {
-                self.unit = state;
-                self.changed(state, &result)
-            }
-        }
-    }
-
-    fn exited(&mut self, exit: Exit) -> (Verdict, Vec<Action>) {
-        self.last_exit = Some(exit);
-        let error = self.failure("");
-
-        match &mut self.health {
-            Health::Confirming { exits } => {
-                *exits += 1;
-                if *exits > self.burst() {
-                    return self.give_up("did not stay active");
-                }
-            }
-            Health::Up | Health::Down(_) => {
-                self.faults += 1;
-                self.last_fault = Some(Fault {
-                    number: self.faults,
-                    error: error.clone(),
-                });
-                self.health = Health::Down(error);
-            }
-        }
-
-        (Verdict::Same, Vec::new())
-    }
-
-    fn changed(&mut self, state: UnitState, result: &str) -> (Verdict, Vec<Action>) {
-        match (state, &self.health) {
-            (UnitState::Active, Health::Confirming { exits: 1.. }) => {
-                (Verdict::Same, vec![self.arm_window()])
-            }
-            (UnitState::Active, Health::Down(_)) => {
-                self.last_exit = None;
-                self.health = Health::Up;
-                (Verdict::Same, Vec::new())
-            }
-            (UnitState::Failed, _) => {
-                let error = self.failure(result);
-                (
-                    Verdict::Failed(error),
-                    self.drive(instance::Event::UnitGone),
-                )
-            }
-            (UnitState::Inactive, _) => {
-                let error = ErrorInfo::new("its unit was stopped from outside");
-                (
-                    Verdict::Failed(error),
-                    self.drive(instance::Event::UnitGone),
-                )
-            }
-            (UnitState::Active | UnitState::Activating | UnitState::Deactivating, _) => {
-                (Verdict::Same, Vec::new())
-            }
-        }
-    }
-
-    fn give_up(&mut self, why: &str) -> (Verdict, Vec<Action>) {
-        let error = self.failure(why);
-        (Verdict::Failed(error), self.drive(instance::Event::Stop))
-    }
-
-    /// What went wrong, from the last exit and systemd's word for it.
-    fn failure(&self, result: &str) -> ErrorInfo {
-        let exit = match self.last_exit {
-            Some(Exit::Code(code)) => format!("exited with code {code}"),
-            Some(Exit::Signal(signal)) => format!("was killed by signal {signal}"),
-            None => "failed".to_owned(),
-        };
-        let message = match result {
-            "" | "success" | "exit-code" | "signal" => format!("the service {exit}"),
-            "start-limit-hit" => {
-                format!("the service {exit} and keeps failing: systemd gave up restarting it")
-            }
-            "oom-kill" => format!("the service {exit}: it used more memory than it may"),
-            other => format!("the service {exit}: {other}"),
-        };
-
-        ErrorInfo {
-            exit_code: self.last_exit.map_or(0, Exit::code),
-            ..ErrorInfo::new(message)
         }
     }
 
@@ -342,6 +276,16 @@ impl Slot {
         let action = match step {
             Step::Nothing => return Vec::new(),
             Step::Pause => return vec![self.arm(RELEASE_RETRY)],
+            // It goes on being confirmed meanwhile.
+            Step::Change => {
+                self.in_flight = Some(step);
+                return self
+                    .changes
+                    .now()
+                    .map(|blueprint| Action::Change { blueprint })
+                    .into_iter()
+                    .collect();
+            }
             Step::Acquire(resource) => self.acquire(resource),
             Step::Release(resource) => Action::Release {
                 target: self.target(),
@@ -349,6 +293,7 @@ impl Slot {
             },
         };
         self.in_flight = Some(step);
+        self.changes.forget_news();
         // What was waited for before this step is no longer of interest.
         self.timer += 1;
 

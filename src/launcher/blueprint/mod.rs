@@ -1,0 +1,156 @@
+//! From content and desire to the blueprint of an instance. Pure.
+//!
+//! What it is made of falls into two: what an instance has to be started anew
+//! for is in its fingerprint, what a running one can be given is its [`Reach`].
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::Blueprint;
+use super::spec::{SpecError, check};
+use super::systemd::{PolicyError, SignalError, StartPolicy, stop_signal};
+use crate::config::duration_from_json;
+use crate::model::{
+    FirewallRule, InstanceId, InstanceInfo, NetworkId, NetworkParameters, ProviderId,
+    ServiceContent,
+};
+
+/// Raise it when the same inputs are to make another container: running
+/// instances are not equal to the desired ones then, and are started again.
+const FORMAT: u32 = 1;
+
+/// The service cannot be run as it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BlueprintError {
+    /// Its image or what it asks for.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Its stop signal.
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    /// Its run parameters.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// What of the machine's configuration goes into every instance.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Machine<'a> {
+    /// Host directories that are shown.
+    pub host_binds: &'a [String],
+    /// Lines of `/etc/hosts`.
+    pub hosts: &'a [String],
+}
+
+/// What of an instance's network a running one can be given. Ports, speeds and
+/// limits come from the service: another service is another fingerprint.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reach<'a> {
+    /// A rule that is there twice permits nothing more.
+    rules: BTreeSet<&'a FirewallRule>,
+    /// In the order in which they are asked.
+    dns_servers: &'a [String],
+}
+
+impl Blueprint {
+    /// What of it a running instance can be given.
+    pub(crate) fn reach(&self) -> Reach<'_> {
+        let NetworkParameters {
+            // In the fingerprint.
+            network_id: _,
+            subnet: _,
+            ip: _,
+            // It counts in the network's own parameters alone.
+            vlan_id: _,
+            dns_servers,
+            rules,
+        } = &self.info.network;
+
+        Reach {
+            rules: rules.iter().collect(),
+            dns_servers,
+        }
+    }
+}
+
+/// What of the desired instance only a start can give it, in one way of saying
+/// it. It has the place of `InstanceInfo` in the fingerprint.
+pub(crate) fn fixed(info: &InstanceInfo, provider: &ProviderId) -> InstanceInfo {
+    let network = &info.network;
+    let named_by_provider = network.network_id.as_str() == provider.as_str();
+
+    InstanceInfo {
+        priority: 0,
+        network: NetworkParameters {
+            network_id: if named_by_provider {
+                NetworkId::default()
+            } else {
+                network.network_id.clone()
+            },
+            subnet: network.subnet.clone(),
+            ip: network.ip.clone(),
+            ..NetworkParameters::default()
+        },
+        ..info.clone()
+    }
+}
+
+/// All inputs of a start. Their order is that of the fingerprint.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    format: u32,
+    info: InstanceInfo,
+    manifest_digest: &'a str,
+    root: &'a PathBuf,
+    layers: &'a [PathBuf],
+    gid: u32,
+    provider_id: &'a str,
+    machine: Machine<'a>,
+}
+
+/// Draws the blueprint, or says why the service cannot be run.
+pub(crate) fn draw(
+    id: InstanceId,
+    info: &InstanceInfo,
+    service: ServiceContent,
+    machine: &Machine<'_>,
+) -> Result<Blueprint, BlueprintError> {
+    check(&service.image, &service.config)?;
+    stop_signal(&service.image.config.stop_signal)?;
+    let policy = StartPolicy::read(&service.config.run_parameters, duration_from_json)?;
+
+    Ok(Blueprint {
+        id,
+        info: info.clone(),
+        start_window: policy.window(),
+        start_burst: policy.burst,
+        fingerprint: fingerprint(info, &service, machine),
+        service: Arc::new(service),
+    })
+}
+
+fn fingerprint(info: &InstanceInfo, service: &ServiceContent, machine: &Machine<'_>) -> String {
+    let inputs = Inputs {
+        format: FORMAT,
+        info: fixed(info, &service.provider_id),
+        manifest_digest: &service.manifest_digest,
+        root: &service.root,
+        layers: &service.layers,
+        gid: service.gid,
+        provider_id: service.provider_id.as_str(),
+        machine: *machine,
+    };
+    let text = serde_json::to_vec(&inputs).expect("paths of our own are text, and so is the rest");
+
+    Sha256::digest(text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
