@@ -123,9 +123,13 @@ impl Kernel {
     /// Carries out all operations, also after one that failed, and returns the
     /// first error. Nothing is left of one that failed.
     pub(super) fn apply_each(&self, operations: &[Operation]) -> Result<(), NetworkError> {
-        operations.iter().fold(Ok(()), |outcome, operation| {
-            outcome.and(self.apply(std::slice::from_ref(operation)))
-        })
+        let mut outcome = Ok(());
+        for operation in operations {
+            let result = self.apply(std::slice::from_ref(operation));
+            outcome = outcome.and(result);
+        }
+
+        outcome
     }
 
     /// Takes over what an earlier SM has told the firewall.
