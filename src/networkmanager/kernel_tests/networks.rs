@@ -109,7 +109,7 @@ fn removed_network_goes_with_its_last_instance() {
     on_own_machine(async |machine| {
         let manager = machine.start().await;
         let networks = &manager.networks;
-        let before = machine.links();
+        let before = machine.inventory();
         networks
             .update(vec![
                 network("used", [10, 1, 0]),
@@ -126,7 +126,7 @@ fn removed_network_goes_with_its_last_instance() {
         assert!(machine.links().links.contains_key("br-used"));
         networks.detach(id(2)).await.unwrap();
         networks.alive().await.unwrap();
-        assert_eq!(machine.links(), before);
+        assert_eq!(machine.inventory(), before);
         let refused = networks.attach(request(id(1), "used", A)).await;
         assert!(matches!(refused, Err(NetworkError::NotKnown { .. })));
     });

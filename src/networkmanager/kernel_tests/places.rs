@@ -7,10 +7,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
 use nix::sched::{CloneFlags, unshare};
 
 use super::machine::Machine;
+use super::probes::PATIENCE;
 use crate::model::InstanceId;
 use crate::networkmanager::apply::netns;
 
@@ -64,6 +66,18 @@ impl Place {
     pub(super) fn again(&self) -> Self {
         Self {
             namespace: self.namespace.try_clone().unwrap(),
+        }
+    }
+
+    /// Waits until a link knows that its other end is up; that can take a
+    /// second, in which it passes nothing.
+    pub(super) fn wait_carrier(&self, link: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self
+            .sh(&format!("ip link show {link}"))
+            .contains("state UP")
+        {
+            assert!(Instant::now() < end, "{link} does not come up");
         }
     }
 
@@ -155,9 +169,11 @@ impl Outside {
              ip link set eth0 up",
             outside.address
         ));
-        // Last: a port whose other end comes up later is told of it within a
-        // second, and passes nothing until then.
         switch.sh(&format!("ip link set host{a} up master switch"));
+        Place::here().wait_carrier("uplink");
+        switch.wait_carrier("machine");
+        switch.wait_carrier(&format!("host{a}"));
+        outside.place.wait_carrier("eth0");
         outside
     }
 
