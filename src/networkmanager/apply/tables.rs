@@ -48,7 +48,7 @@ impl Tables {
             .collect();
         self.note(changes.clone());
         let outcome = if self.whole {
-            self.firewall.change(changes)
+            self.firewall.change(&changes)
         } else {
             self.begin()
         };

@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use uuid::Uuid;
 
 use crate::model::{Flow, InstanceId};
 use crate::networkmanager::addresses::instance_mac;
@@ -281,7 +282,7 @@ impl Lab {
 
 /// The port of the instance with this address.
 pub(super) fn port(address: Ipv4Addr) -> String {
-    names::host_end(id(u128::from(u32::from(address))))
+    names::host_end(Uuid::from_u128(u128::from(u32::from(address)) << 96))
 }
 
 /// An instance that may do nothing special.
