@@ -114,7 +114,9 @@ impl Unit {
         if let Some(path) = set_aside {
             report_damage(&reports, &path);
         }
-        let (resources, monitor) = Resources::start(config, reports.clone());
+        // Nobody counts yet.
+        let traffic = watch::Sender::default().subscribe();
+        let (resources, monitor) = Resources::start(config, traffic, reports.clone());
         tasks.spawn(named("resource monitor", monitor.run()));
         let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
         tasks.spawn(named("IAM client", iam_task.run()));

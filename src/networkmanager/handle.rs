@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::NetworkError;
-use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId};
+use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId, Report};
 
 /// What the network manager is told once.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct NetworkSettings {
     pub names: PathBuf,
     /// Instances reach nothing of the host but its name server.
     pub restrict_host: bool,
+    /// Takes alerts. `None`: they are only logged.
+    pub reports: Option<mpsc::Sender<Report>>,
 }
 
 impl Default for NetworkSettings {
@@ -29,6 +31,7 @@ impl Default for NetworkSettings {
             namespaces: "/run/netns".into(),
             names: aos_names::DIRECTORY.into(),
             restrict_host: false,
+            reports: None,
         }
     }
 }

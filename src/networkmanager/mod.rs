@@ -11,6 +11,7 @@
 
 mod addresses;
 mod apply;
+mod bandwidth;
 mod book;
 mod error;
 mod existing;
@@ -25,6 +26,8 @@ mod plan;
 mod store;
 mod takeover;
 mod task;
+mod troubles;
+mod traffic;
 
 pub use error::NetworkError;
 pub use firewall::RuleFault;

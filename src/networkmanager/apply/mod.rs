@@ -3,12 +3,15 @@
 //! All calls block, though not for long: they belong on threads that may. The
 //! network namespace of the thread that opened the [`Kernel`] is the host's.
 
+mod events;
 mod messages;
 mod netlink;
 pub(super) mod netns;
 pub(super) mod nft;
 mod session;
 mod tables;
+mod tc;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,10 +23,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use netlink_packet_route::RouteNetlinkMessage;
 use tracing::warn;
 
+pub(super) use self::events::Events;
 use self::netlink::Rtnetlink;
 use self::nft::Firewall;
+pub(super) use self::nft::{Tampering, Watch};
 use self::session::{Session, find};
 use self::tables::Tables;
+pub(super) use self::uplink::is_unsupported;
 use super::addresses::InterfaceAddress;
 use super::error::NetworkError;
 use super::existing::Existing;
@@ -108,9 +114,11 @@ impl Kernel {
     }
 
     /// Carries out all operations, also after one that failed, and returns the
-    /// first error.
-    pub(super) fn apply_all(&self, operations: &[Operation]) -> Result<(), NetworkError> {
-        Session::new(self).perform_each(operations)
+    /// first error. Nothing is left of one that failed.
+    pub(super) fn apply_each(&self, operations: &[Operation]) -> Result<(), NetworkError> {
+        operations.iter().fold(Ok(()), |outcome, operation| {
+            outcome.and(self.apply(std::slice::from_ref(operation)))
+        })
     }
 
     /// Takes down what the firewall has already.
@@ -203,11 +211,21 @@ impl Kernel {
         outcomes
     }
 
+    /// Notices what others do to the firewall; within a runtime.
+    pub(super) fn watch(&self) -> io::Result<Watch> {
+        self.tables().watch()
+    }
+
+    /// Mends the firewall.
+    pub(super) fn heal(&self, tampering: &Tampering) -> Result<(), NetworkError> {
+        self.tables().heal(tampering)
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists the host's links and their addresses.
+    /// Lists the host's links, their addresses, and where default routes lead.
     pub(super) fn survey(&self) -> Result<Existing, NetworkError> {
         let list = || {
             let mut host = self.host()?;
@@ -222,7 +240,12 @@ impl Kernel {
                 }
             }
 
-            Ok(Existing { links })
+            let routes = host.dump(&uplink::get_routes())?;
+
+            Ok(Existing {
+                links,
+                uplinks: uplink::uplinks(&routes),
+            })
         };
 
         list().map_err(NetworkError::Survey)

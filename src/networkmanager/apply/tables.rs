@@ -1,8 +1,10 @@
 //! The firewall as it is wanted, beside the firewall that the kernel has.
 
+use std::io;
+
 use tracing::{info, warn};
 
-use super::nft::{Counters, Firewall, Tampering};
+use super::nft::{Counters, Firewall, Tampering, Watch};
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, Rules};
 
@@ -54,6 +56,11 @@ impl Tables {
         };
 
         outcome.inspect_err(|_| self.note(undo))
+    }
+
+    /// Notices what others do to the tables; within a runtime.
+    pub(in crate::networkmanager) fn watch(&self) -> io::Result<Watch> {
+        self.firewall.watch()
     }
 
     /// Makes the kernel's tables what is wanted, after others changed them.

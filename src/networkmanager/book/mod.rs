@@ -15,6 +15,9 @@ mod property_tests;
 mod retry_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vlan_tests;
+mod vlans;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -32,6 +35,7 @@ use super::store::Stored;
 use crate::model::{InstanceId, NetworkId, NetworkParameters};
 
 pub(super) use self::bridges::NetworkPlan;
+pub(super) use self::vlans::{Disconnected, VlanPlan};
 
 /// Networks and the instances in them.
 #[derive(Debug, Default)]
@@ -47,8 +51,6 @@ struct Network {
     position: Option<Position>,
     /// What is wrong with its parameters, or why it could not be set up.
     fault: Option<Arc<NetworkError>>,
-    /// The VLAN id that a warning told of.
-    told_vlan: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +77,6 @@ impl Book {
                     wanted,
                     position: None,
                     fault: None,
-                    told_vlan: 0,
                 };
                 (network.wanted.parameters.network_id.clone(), network)
             })
@@ -89,18 +90,6 @@ impl Book {
         book.position(&all);
         book.name_bridges(existing);
         book
-    }
-
-    /// The networks whose VLAN nobody has been told of yet.
-    pub(super) fn new_vlans(&mut self) -> Vec<NetworkId> {
-        self.networks
-            .iter_mut()
-            .filter_map(|(id, network)| {
-                let vlan = network.wanted.parameters.vlan_id;
-                let told = std::mem::replace(&mut network.told_vlan, vlan);
-                (vlan != 0 && vlan != told).then(|| id.clone())
-            })
-            .collect()
     }
 
     /// Notes how a plan went.
@@ -178,17 +167,19 @@ impl Book {
     }
 
     /// What the firewall has to know of the networks, by their bridges.
-    pub(super) fn bridge_rules(&self) -> BTreeMap<String, BridgeRules> {
-        let networks = self.networks.values();
+    pub(super) fn bridge_rules(&self, existing: &Existing) -> BTreeMap<String, BridgeRules> {
+        let networks = self.networks.iter();
         networks
-            .filter_map(|network| {
+            .filter_map(|(id, network)| {
                 let position = network.position?;
+                let bridge = &network.wanted.bridge;
+                let vlan = vlans::links_of(id, bridge, existing).next();
                 let rules = BridgeRules {
                     subnet: position.subnet,
                     gateway: position.gateway,
-                    vlan_port: None,
+                    vlan_port: vlan.map(|(name, _)| name.clone()),
                 };
-                Some((network.wanted.bridge.clone(), rules))
+                Some((bridge.clone(), rules))
             })
             .collect()
     }
@@ -305,6 +296,7 @@ impl Book {
             host_end,
             address: position.subnet.interface(address),
             gateway: position.gateway,
+            speeds: request.speeds,
         })
     }
 

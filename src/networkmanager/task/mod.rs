@@ -7,8 +7,10 @@
 
 mod provide;
 mod seats;
+mod tell;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +19,8 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use self::seats::{Arrival, Guest};
-use crate::model::InstanceId;
-use crate::networkmanager::apply::Kernel;
+use crate::model::{Backoff, InstanceId};
+use crate::networkmanager::apply::{Events, Kernel, Tampering, Watch};
 use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
@@ -26,6 +28,7 @@ use crate::networkmanager::firewall::BridgeRules;
 use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
 use crate::networkmanager::nameservice::{NameDirectory, NameFiles, Publisher};
 use crate::networkmanager::store::{self, Stored};
+use crate::networkmanager::troubles::Troubles;
 use crate::storage::Database;
 
 /// Commands that may wait for the loop before a caller has to.
@@ -34,8 +37,9 @@ const QUEUE: usize = 64;
 const JOBS: usize = 16;
 /// Instances that wait to be detached at a time.
 const LEAVING: usize = 256;
-/// How long to wait after the kernel refused something of a bridge.
-const RETRY: Duration = Duration::from_secs(2);
+/// How long to wait after something was changed or refused, until the machine
+/// is looked at again: at first, and when that happens again and again.
+const CALM: Backoff = Backoff::between(Duration::from_secs(1), Duration::from_secs(60));
 
 /// The loop. Ends when the last [`Networks`] is gone and what was begun is done.
 #[derive(Debug)]
@@ -69,14 +73,29 @@ pub struct NetworkTask {
     detaching: bool,
     /// Commands for busy instances.
     waiting: VecDeque<(InstanceId, Command)>,
-    /// When bridges that the kernel refused are tried again.
+    /// When the machine is looked at again: something was refused, or has
+    /// changed.
     retry: Option<Instant>,
+    /// Changes of the machine do not count before, so that neither our own ones
+    /// nor those of a program that takes back what we do keep us busy.
+    calm_until: Option<Instant>,
+    calm: Backoff,
+    /// Whether the kernel was asked for a change since the last look.
+    worked: bool,
+    /// `None`: the kernel refused to tell of changes.
+    events: Option<Events>,
+    /// `None`: the kernel refused to tell of changes of the firewall.
+    watch: Option<Watch>,
+    troubles: Troubles,
 }
 
 enum Event {
     Command(Command),
     Done(Done),
+    Changed(io::Result<()>),
+    Tampered(io::Result<Tampering>),
     RetryDue,
+    AlertDue,
     InputsClosed,
 }
 
@@ -145,8 +164,19 @@ impl Networks {
             detaching: false,
             waiting: VecDeque::new(),
             retry: None,
+            calm_until: None,
+            calm: CALM,
+            worked: false,
+            events: None,
+            watch: None,
+            troubles: Troubles::default(),
         };
+        // Before the first look, so that nothing is missed between the two.
+        task.listen();
+        task.watch_firewall();
+        let existing = survey(&task.kernel).await?;
         task.settle(&existing).await;
+        task.calm_down();
 
         Ok((Self::new(sender), task))
     }
@@ -158,6 +188,7 @@ impl NetworkTask {
         loop {
             let room = self.has_room();
             let retry = self.retry.unwrap_or_else(Instant::now);
+            let alert = self.troubles.due();
             // Every branch only waits.
             let event = tokio::select! {
                 command = self.commands.recv(), if room => match command {
@@ -166,11 +197,21 @@ impl NetworkTask {
                 },
                 Some(done) = self.jobs.join_next() => Event::Done(ended(done)),
                 () = sleep_until(retry), if self.retry.is_some() => Event::RetryDue,
+                changed = next(self.events.as_mut()), if self.events.is_some() => {
+                    Event::Changed(changed)
+                }
+                tampered = next_tampering(self.watch.as_mut()), if self.watch.is_some() => {
+                    Event::Tampered(tampered)
+                }
+                () = sleep_until(alert.unwrap_or(retry)), if alert.is_some() => Event::AlertDue,
             };
             match event {
                 Event::Command(command) => self.command(command).await,
                 Event::Done(done) => self.done(done).await,
-                Event::RetryDue => self.update(self.book.wanted()).await,
+                Event::Changed(outcome) => self.machine_changed(outcome).await,
+                Event::Tampered(outcome) => self.tampered(outcome).await,
+                Event::RetryDue => self.look().await,
+                Event::AlertDue => self.tell(),
                 Event::InputsClosed => break,
             }
             // Those that come or leave together are worked on together.
@@ -259,6 +300,21 @@ impl NetworkTask {
             Done::Adopted(answer, outcome) => reply(answer, outcome),
             Done::Found(answer, outcome) => reply(answer, outcome),
         }
+    }
+}
+
+/// What changes next. For ever nothing, if nobody tells.
+async fn next(events: Option<&mut Events>) -> io::Result<()> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_tampering(watch: Option<&mut Watch>) -> io::Result<Tampering> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -49,7 +49,7 @@ impl NetworkTask {
     pub(super) fn adopt(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
         // One that has none is found out by the check.
         let host_end = self.found.get(&request.id).cloned().unwrap_or_default();
-        self.seat(request, host_end, answer, true, Kernel::check);
+        self.seat(request, host_end, answer, true, Kernel::adopt);
     }
 
     fn seat(
