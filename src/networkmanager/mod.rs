@@ -26,8 +26,8 @@ mod plan;
 mod store;
 mod takeover;
 mod task;
-mod troubles;
 mod traffic;
+mod troubles;
 
 pub use error::NetworkError;
 pub use firewall::RuleFault;
