@@ -34,7 +34,11 @@ fn instances_of_a_network_reach_each_other_and_the_gateway() {
             attachment.netns,
             machine.namespaces().join(id(1).to_string())
         );
-        assert!(attachment.hosts.contains("10.1.0.2\tprovider web-2\n"));
+        assert!(
+            attachment
+                .hosts
+                .contains("10.1.0.2\tprovider web-10-1-0-2\n")
+        );
         machine
             .connect(id(1), id(2), B.into())
             .unwrap()

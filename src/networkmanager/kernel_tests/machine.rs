@@ -169,6 +169,7 @@ impl Machine {
         Place::here()
             .sh("nft -s list ruleset")
             .split(['\n', ','])
+            .map(|line| line.trim_start_matches("\t\telements = {"))
             .map(|line| line.trim_matches(['\t', ' ', '{', '}']).to_owned())
             .collect()
     }
@@ -300,7 +301,7 @@ pub(super) fn network(name: &str, subnet: [u8; 3]) -> NetworkParameters {
 
 /// An instance with this address in a /24 network.
 pub(super) fn request(id: InstanceId, provider: &str, address: [u8; 4]) -> AttachRequest {
-    let [a, b, c, _] = address;
+    let [a, b, c, d] = address;
     AttachRequest {
         id,
         ident: Default::default(),
@@ -311,7 +312,7 @@ pub(super) fn request(id: InstanceId, provider: &str, address: [u8; 4]) -> Attac
         },
         provider_id: provider.into(),
         // Two of a network may not have the same.
-        hostname: Some(format!("web-{}", address[3])),
+        hostname: Some(format!("web-{a}-{b}-{c}-{d}")),
         exposed_ports: Vec::new(),
         speeds: Default::default(),
         limits: Default::default(),

@@ -46,9 +46,13 @@ fn two_hundred_come_with_all_they_have_and_leave_nothing() {
             jobs.spawn(async move { networks.attach(request).await.unwrap() });
         }
         jobs.join_all().await;
-        let [first, last] = [0, 199].map(|n| Place::of(&machine, id(n)));
         Knock::Tcp(80)
-            .at(&first, &last, address(199), PATIENCE)
+            .at(
+                &Place::of(&machine, id(0)),
+                &Place::of(&machine, id(199)),
+                address(199),
+                PATIENCE,
+            )
             .unwrap();
         let mut jobs = JoinSet::new();
         for n in 0..200 {

@@ -147,8 +147,7 @@ impl Outside {
         };
         Place::here().sh(&format!("ip address add {}/24 dev uplink", outside.machine));
         switch.sh(&format!(
-            "ip link add host{a} type veth peer name eth0 netns {}
-             ip link set host{a} up master switch",
+            "ip link add host{a} type veth peer name eth0 netns {}",
             outside.place.path()
         ));
         outside.place.sh(&format!(
@@ -156,6 +155,9 @@ impl Outside {
              ip link set eth0 up",
             outside.address
         ));
+        // Last: a port whose other end comes up later is told of it within a
+        // second, and passes nothing until then.
+        switch.sh(&format!("ip link set host{a} up master switch"));
         outside
     }
 
