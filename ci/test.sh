@@ -6,6 +6,8 @@ cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.."
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly TARGET
 readonly STEPS=(setup format scripts clippy tests docs deny release cross fuzz lab emulated cuts devices demo)
+# Unit tests that need a kernel with 802.1q; ci/lab/vlan.sh runs them.
+readonly ON_EMULATED=kernel_tests::vlan::
 readonly CROSS_TARGET=aarch64-unknown-linux-gnu
 readonly CROSS_RUSTC=/usr/bin/rustc
 export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
@@ -27,7 +29,7 @@ Runs all checks, or these alone, in this order: ${STEPS[*]}
   cross     build for aarch64, started in an emulator
   fuzz      each fuzz target for a short time
   lab       the test device itself
-  emulated  the emulated test device itself
+  emulated  the emulated test device itself, and VLANs, which it has
   cuts      power cuts: replayed ones, and some of an emulated device
   devices   device tests
   demo      ci/demo.sh
@@ -71,7 +73,8 @@ step_tests() {
     local file
     local -a targets=(--lib --bins)
     if command -v cargo-nextest >/dev/null; then
-        cargo nextest run --workspace --run-ignored all -E 'not binary(/^device_/)'
+        cargo nextest run --workspace --run-ignored all \
+            -E "not binary(/^device_/) and not test($ON_EMULATED)"
     else
         say "no cargo-nextest; with it this is faster: cargo install --locked cargo-nextest"
         for file in tests/*.rs; do
@@ -79,7 +82,8 @@ step_tests() {
             [[ $file == device_* ]] || targets+=(--test "$file")
         done
         cargo test --workspace --exclude aos_servicemanager --lib --bins --tests -- --include-ignored
-        cargo test --package aos_servicemanager "${targets[@]}" -- --include-ignored
+        cargo test --package aos_servicemanager "${targets[@]}" -- --include-ignored \
+            --skip "$ON_EMULATED"
     fi
     # nextest leaves these out.
     cargo test --workspace --doc
@@ -115,7 +119,7 @@ step_cross() {
         CARGO_PROFILE_RELEASE_LTO=off \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         cargo build --release --workspace --target "$CROSS_TARGET"
-    for binary in aos_servicemanager aosctl; do
+    for binary in aos_servicemanager aos_nameserver aosctl; do
         qemu-aarch64-static -L /usr/aarch64-linux-gnu \
             "$TARGET/cross/$CROSS_TARGET/release/$binary" --version
     done
@@ -128,7 +132,10 @@ step_fuzz() {
 
 step_lab() { ci/lab/selftest.sh; }
 
-step_emulated() { ci/lab/selftest-emulated.sh; }
+step_emulated() {
+    ci/lab/selftest-emulated.sh
+    ci/lab/vlan.sh
+}
 
 step_cuts() {
     cargo fmt --manifest-path ci/cuts/Cargo.toml --check

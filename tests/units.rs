@@ -83,6 +83,38 @@ fn service_manager_stops_with_the_target_and_before_it() {
 }
 
 #[test]
+fn name_server_is_wanted_by_the_service_manager_and_outlives_it() {
+    let manager = settings("aos-servicemanager.service");
+    let server = settings("aos-nameserver.service");
+
+    assert!(value(&manager, "Wants").contains("aos-nameserver.service"));
+    for bond in [
+        "PartOf",
+        "BindsTo",
+        "Requires",
+        "Requisite",
+        "PropagatesStopTo",
+    ] {
+        assert_eq!(value(&server, bond), "", "{bond}");
+        assert!(!value(&manager, bond).contains("nameserver"), "{bond}");
+    }
+    assert_eq!(value(&server, "Restart"), "always");
+    assert_eq!(value(&server, "StartLimitIntervalSec"), "0");
+}
+
+#[test]
+fn name_server_may_do_no_more_than_listen() {
+    let server = settings("aos-nameserver.service");
+
+    for key in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        assert_eq!(value(&server, key), "CAP_NET_BIND_SERVICE CAP_NET_RAW");
+    }
+    assert_eq!(value(&server, "DynamicUser"), "yes");
+    assert_eq!(value(&server, "ProtectSystem"), "strict");
+    assert_eq!(value(&server, "NoNewPrivileges"), "yes");
+}
+
+#[test]
 fn options_of_the_service_manager_are_known_to_it() {
     use aos_servicemanager::arguments::{self, Command};
     let command = value(&settings("aos-servicemanager.service"), "ExecStart");

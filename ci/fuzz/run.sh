@@ -19,7 +19,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="--cfg fuzzing -Ccodegen-units=1 $passes" \
     cargo build --quiet --release --target "$host" --target-dir "$target"
 
-for name in manifest layer_descriptor archive contents decode; do
+for name in manifest layer_descriptor archive contents decode names; do
     echo "fuzz: $name for $seconds s"
     mkdir -p "corpus/$name" "artifacts/$name"
     log="artifacts/$name/log"

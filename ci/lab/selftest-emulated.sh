@@ -209,11 +209,12 @@ install_sm_works() {
     local repo=$AOS_LAB_RUN/.repo file
     mkdir -p "$repo"/{ci/lab,bin,misc/systemd,misc/config}
     cp "$DEVICE" "$HERE"/{processes.sh,agent.py} "$repo/ci/lab/"
-    for file in aos_servicemanager aosctl; do
+    for file in aos_servicemanager aos_nameserver aosctl; do
         install --mode=755 /dev/stdin "$repo/bin/$file" <<<$'#!/bin/sh\nif [ $# -gt 0 ]; then exec sleep infinity; fi\necho '"$file"
     done
     printf '[Service]\nExecStart=/usr/bin/aos_servicemanager\n' >"$repo/misc/systemd/aos-servicemanager.service"
     printf '[Service]\nExecStart=/bin/true\n' >"$repo/misc/systemd/aos-service@.service"
+    printf '[Service]\nExecStart=/usr/bin/aos_nameserver\n' >"$repo/misc/systemd/aos-nameserver.service"
     echo '{}' >"$repo/misc/config/aos_servicemanager.cfg"
     "$repo/ci/lab/emulated" install-sm one "$repo/bin"
     rm -r "$repo"

@@ -114,7 +114,9 @@ impl Unit {
         if let Some(path) = set_aside {
             report_damage(&reports, &path);
         }
-        let (resources, monitor) = Resources::start(config, reports.clone());
+        // Nobody counts yet.
+        let traffic = watch::Sender::default().subscribe();
+        let (resources, monitor) = Resources::start(config, traffic, reports.clone());
         tasks.spawn(named("resource monitor", monitor.run()));
         let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
         tasks.spawn(named("IAM client", iam_task.run()));
@@ -141,6 +143,7 @@ impl Unit {
         };
         let (launcher, launcher_task) =
             LauncherTask::start(Arc::new(host), database.clone(), ends).await?;
+        networks.adopted().await?;
         tasks.spawn(named("launcher", launcher_task.run()));
         tasks.spawn(named("content check", check));
         tasks.spawn(named("signal for the check", pass_on(check_wanted, demand)));
@@ -301,6 +304,7 @@ fn network_settings(config: &Config) -> NetworkSettings {
             .iter()
             .map(|host| (host.ip, host.hostname.clone()))
             .collect(),
+        restrict_host: config.restrict_host_access,
         ..NetworkSettings::default()
     }
 }

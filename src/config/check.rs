@@ -102,6 +102,7 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
     let runner_features = root.texts("runnerFeatures", "a text", Some);
     let service_ttl = days(root, "serviceTtlDays");
     let layer_ttl = days(root, "layerTtlDays");
+    let restrict_host_access = root.flag("restrictHostAccess").unwrap_or(false);
     let update_policy = root.parsed("updatePolicy", UPDATE_POLICIES, |text| update_policy(&text));
     let service_health_check_timeout = root.duration("serviceHealthCheckTimeout", Duration::ZERO);
     let monitoring = in_object(root, "monitoring", |section| monitoring(section, base));
@@ -134,6 +135,7 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
         service_ttl,
         layer_ttl,
         update_policy: update_policy.unwrap_or_default(),
+        restrict_host_access,
         service_health_check_timeout: service_health_check_timeout
             .unwrap_or(SERVICE_HEALTH_CHECK_TIMEOUT),
         monitoring,

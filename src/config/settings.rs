@@ -47,6 +47,8 @@ pub struct Config {
     pub layer_ttl: Duration,
     /// What becomes of the old version of a service while a new one is installed.
     pub update_policy: UpdatePolicy,
+    /// Whether instances reach nothing of the host itself but its name server.
+    pub restrict_host_access: bool,
     /// Accepted for compatibility; release 7.2.3 does not use it either.
     pub service_health_check_timeout: Duration,
     /// What is measured, and when it is alerted.

@@ -70,6 +70,7 @@ fn absent_keys_have_their_defaults() {
         (0, 0)
     );
     assert!(!config.remote_node);
+    assert!(!config.restrict_host_access);
     assert_eq!(config.runner_features, [""; 0]);
     assert_eq!(config.service_ttl, Duration::from_hours(30 * 24));
     assert_eq!(config.layer_ttl, Duration::from_hours(30 * 24));
@@ -118,6 +119,7 @@ fn each_simple_key_is_taken_over() {
         "servicesPartLimit": 50, "layersPartLimit": 100, "remoteNode": true,
         "runnerFeatures": ["crun", "runx"], "unitConfigFile": "unit.cfg", "serviceTtlDays": 10,
         "layerTtlDays": 0, "serviceHealthCheckTimeout": "PT10S", "updatePolicy": "replace",
+        "restrictHostAccess": true,
     }));
 
     assert_eq!(config.cert_storage, "sm");
@@ -141,6 +143,7 @@ fn each_simple_key_is_taken_over() {
     assert_eq!(config.service_ttl, Duration::from_hours(240));
     assert_eq!(config.layer_ttl, Duration::ZERO);
     assert_eq!(config.update_policy, UpdatePolicy::Replace);
+    assert!(config.restrict_host_access);
     assert_eq!(config.service_health_check_timeout, Duration::from_secs(10));
 }
 

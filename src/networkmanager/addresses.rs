@@ -60,6 +60,11 @@ impl Subnet {
         self.contains(other.network) || other.contains(self.network)
     }
 
+    /// Its first address, and the length of its prefix.
+    pub(super) fn parts(self) -> (Ipv4Addr, u8) {
+        (self.network, self.prefix)
+    }
+
     /// `address` as an interface of this subnet has it.
     pub(super) fn interface(self, address: Ipv4Addr) -> InterfaceAddress {
         InterfaceAddress {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::firewall::RuleFault;
 use crate::model::{InstanceId, NetworkId};
 use crate::storage::StorageError;
 
@@ -148,6 +149,37 @@ pub enum NetworkError {
         address: Ipv4Addr,
         /// The instance that has it.
         other: InstanceId,
+    },
+    /// A rule of the instance cannot be read.
+    #[error("rule `{rule}` of instance {instance} cannot be used")]
+    BadRule {
+        /// The instance.
+        instance: InstanceId,
+        /// As CM sent it.
+        rule: String,
+        /// What is wrong with it.
+        #[source]
+        fault: RuleFault,
+    },
+    /// A port that the instance's image exposes cannot be read.
+    #[error("exposed port `{text}` of instance {instance} cannot be used")]
+    BadExposedPort {
+        /// The instance.
+        instance: InstanceId,
+        /// As the image has it.
+        text: String,
+        /// What is wrong with it.
+        #[source]
+        fault: RuleFault,
+    },
+    /// The kernel's firewall cannot be read or written.
+    #[error("cannot {operation}")]
+    Firewall {
+        /// What was tried.
+        operation: String,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The instance is attached.
     #[error("instance {instance} is already in network {network}")]

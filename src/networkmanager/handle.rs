@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::NetworkError;
-use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId};
+use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId, Report};
 
 /// What the network manager is told once.
 #[derive(Clone, Debug)]
@@ -15,6 +15,12 @@ pub struct NetworkSettings {
     pub hosts: Vec<(IpAddr, String)>,
     /// Directory of named network namespaces.
     pub namespaces: PathBuf,
+    /// Directory of the files that the name server reads.
+    pub names: PathBuf,
+    /// Instances reach nothing of the host but its name server.
+    pub restrict_host: bool,
+    /// Takes alerts. `None`: they are only logged.
+    pub reports: Option<mpsc::Sender<Report>>,
 }
 
 impl Default for NetworkSettings {
@@ -23,6 +29,9 @@ impl Default for NetworkSettings {
         Self {
             hosts: Vec::new(),
             namespaces: "/run/netns".into(),
+            names: aos_names::DIRECTORY.into(),
+            restrict_host: false,
+            reports: None,
         }
     }
 }
@@ -101,6 +110,7 @@ pub(super) enum Command {
     Adopt(Box<AttachRequest>, Answer<Attachment>),
     Change(Box<AttachRequest>, Answer<Attachment>),
     Detach(InstanceId, Answer<()>),
+    Adopted(Answer<()>),
     Found(Answer<Vec<InstanceId>>),
     Alive(Answer<()>),
 }
@@ -160,6 +170,12 @@ impl Networks {
     /// one that is not known. What is not there counts as taken.
     pub async fn detach(&self, id: InstanceId) -> Result<(), NetworkError> {
         self.ask(|answer| Command::Detach(id, answer)).await
+    }
+
+    /// Says that all running instances have been adopted that shall be. What is
+    /// left of others loses its permissions. An attach says so as well.
+    pub async fn adopted(&self) -> Result<(), NetworkError> {
+        self.ask(Command::Adopted).await
     }
 
     /// The instances that have a network namespace or a link on the machine.

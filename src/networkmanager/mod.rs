@@ -11,25 +11,26 @@
 
 mod addresses;
 mod apply;
+mod bandwidth;
 mod book;
 mod error;
 mod existing;
+mod firewall;
 mod handle;
 mod hosts;
 #[cfg(test)]
 mod kernel_tests;
 mod names;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the task takes it up next")
-)]
 mod nameservice;
 mod plan;
 mod store;
 mod takeover;
 mod task;
+mod traffic;
+mod troubles;
 
 pub use error::NetworkError;
+pub use firewall::RuleFault;
 pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks, Speeds, TrafficLimits};
 pub use takeover::take_over;
 pub use task::NetworkTask;

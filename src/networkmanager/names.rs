@@ -19,8 +19,15 @@ const LONGEST_NAME: usize = 15;
 pub(super) const LONGEST_ID: usize = 200;
 
 const BRIDGE: &str = "br-";
-const HOST_END: &str = "veth";
+const VLAN: &str = "vlan-";
+/// Hexadecimal digits after [`VLAN`], here and in release 7.2.3.
+const VLAN_DIGITS: usize = 8;
+/// What the names of host ends begin with. They are as long as names can be:
+/// the firewall recognises them by both.
+pub(super) const HOST_END: &str = "veth";
+const IFB: &str = "ifb-";
 const NETWORK_ALIAS: &str = "aos network ";
+const VLAN_ALIAS: &str = "aos vlan of network ";
 const INSTANCE_ALIAS: &str = "aos instance ";
 
 /// The alias of links that wait for their end.
@@ -40,17 +47,20 @@ pub(super) fn bridge(network: &NetworkId, in_use: impl Fn(&str) -> bool) -> Stri
         return plain;
     }
 
-    let mut attempt: u32 = 0;
-    loop {
-        let mut hash = Sha256::new();
-        hash.update(attempt.to_be_bytes());
-        hash.update(network.as_str());
-        let name = with_hex(BRIDGE, &hash.finalize());
-        if !in_use(&name) {
-            return name;
-        }
-        attempt += 1;
-    }
+    hashed(BRIDGE, LONGEST_NAME, network, in_use)
+}
+
+/// The name of a network's 802.1q link. Names that are `in_use` by others are
+/// passed over.
+pub(super) fn vlan(network: &NetworkId, in_use: impl Fn(&str) -> bool) -> String {
+    hashed(VLAN, VLAN.len() + VLAN_DIGITS, network, in_use)
+}
+
+/// Whether we, or release 7.2.3, could have named an 802.1q link so.
+pub(super) fn is_vlan(name: &str) -> bool {
+    name.strip_prefix(VLAN).is_some_and(|digits| {
+        digits.len() == VLAN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// A name for the host's end of a veth pair. It is new each time: the kernel
@@ -58,6 +68,11 @@ pub(super) fn bridge(network: &NetworkId, in_use: impl Fn(&str) -> bool) -> Stri
 /// it is, the alias says.
 pub(super) fn host_end(random: Uuid) -> String {
     with_hex(HOST_END, random.as_bytes())
+}
+
+/// The name of the ifb that limits the upload of an instance.
+pub(super) fn ifb(instance: InstanceId) -> String {
+    with_hex(IFB, &Sha256::digest(instance.as_bytes()))
 }
 
 /// The alias of a network's bridge.
@@ -70,7 +85,18 @@ pub(super) fn network_of(alias: &str) -> Option<NetworkId> {
     alias.strip_prefix(NETWORK_ALIAS).map(NetworkId::from)
 }
 
-/// The alias of the host's end of an instance's veth pair.
+/// The alias of a network's 802.1q link.
+pub(super) fn vlan_alias(network: &NetworkId) -> String {
+    format!("{VLAN_ALIAS}{network}")
+}
+
+/// The network whose 802.1q link has this alias.
+pub(super) fn vlan_network_of(alias: &str) -> Option<NetworkId> {
+    alias.strip_prefix(VLAN_ALIAS).map(NetworkId::from)
+}
+
+/// The alias of the links of an instance at the host: its end of the veth pair,
+/// and the ifb.
 pub(super) fn instance_alias(instance: InstanceId) -> String {
     format!("{INSTANCE_ALIAS}{instance}")
 }
@@ -78,6 +104,27 @@ pub(super) fn instance_alias(instance: InstanceId) -> String {
 /// The instance whose link has this alias.
 pub(super) fn instance_of(alias: &str) -> Option<InstanceId> {
     alias.strip_prefix(INSTANCE_ALIAS)?.parse().ok()
+}
+
+/// The first name of `length` bytes that is free, made of the network's id.
+fn hashed(
+    prefix: &str,
+    length: usize,
+    network: &NetworkId,
+    in_use: impl Fn(&str) -> bool,
+) -> String {
+    let mut attempt: u32 = 0;
+    loop {
+        let mut hash = Sha256::new();
+        hash.update(attempt.to_be_bytes());
+        hash.update(network.as_str());
+        let mut name = with_hex(prefix, &hash.finalize());
+        name.truncate(length);
+        if !in_use(&name) {
+            return name;
+        }
+        attempt += 1;
+    }
 }
 
 /// `prefix`, filled up with hexadecimal digits of `hash`.
@@ -132,6 +179,12 @@ mod tests {
         let network = NetworkId::from("provider network");
         let instance = InstanceId::from_u128(7);
 
+        assert_eq!(
+            vlan_network_of(&vlan_alias(&network)),
+            Some(network.clone())
+        );
+        assert_eq!(network_of(&vlan_alias(&network)), None);
+        assert_eq!(vlan_network_of(&network_alias(&network)), None);
         assert_eq!(network_of(&network_alias(&network)), Some(network));
         assert_eq!(instance_of(&instance_alias(instance)), Some(instance));
     }
@@ -150,13 +203,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn vlan_name_in_use_by_another_link_is_passed_over() {
+        let network = NetworkId::from("lan");
+        let first = vlan(&network, free);
+
+        let next = vlan(&network, |name| name == first);
+
+        assert_ne!(next, first);
+        assert!(is_vlan(&next));
+    }
+
+    #[test]
+    fn names_of_others_are_not_taken_for_ours() {
+        for name in [
+            "vlan-",
+            "vlan-1234567",
+            "vlan-123456789",
+            "vlan-1234567x",
+            "eth0.1234567",
+        ] {
+            assert!(!is_vlan(name), "{name}");
+        }
+        assert!(is_vlan("vlan-12ab34CD"));
+    }
+
     proptest! {
         #[test]
         fn every_id_gives_a_name_that_links_can_have(id in any::<String>(), bits in any::<u128>()) {
-            let bridge = bridge(&NetworkId::new(id), free);
+            let network = NetworkId::new(id);
+            let bridge = bridge(&network, free);
+            let vlan = vlan(&network, free);
             let host_end = host_end(Uuid::from_u128(bits));
+            let ifb = ifb(InstanceId::from_u128(bits));
 
-            for name in [bridge, host_end] {
+            prop_assert!(is_vlan(&vlan));
+            for name in [bridge, vlan, host_end, ifb] {
                 prop_assert!(name.len() > 3 && name.len() <= LONGEST_NAME);
                 prop_assert!(name.bytes().all(|byte| byte.is_ascii_graphic()));
                 prop_assert!(!name.contains(['/', ':', '%', '.']));

@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::addresses::{InterfaceAddress, Mac};
+use super::bandwidth::{self, Shape};
+use super::handle::Speeds;
 use crate::model::{InstanceId, NetworkId};
 
 /// One change of the machine.
@@ -42,18 +44,41 @@ pub(super) enum Operation {
         address: InterfaceAddress,
         gateway: Ipv4Addr,
     },
+    /// Changes a limit of an instance's rates.
+    Shape(Shape),
     /// Makes the host's end a port of the bridge, up, in hairpin mode.
     JoinBridge {
         instance: InstanceId,
         host_end: String,
         bridge: String,
     },
+    /// Makes an 802.1q link of the uplink a port of the bridge, up.
+    CreateVlan {
+        vlan: String,
+        network: NetworkId,
+        bridge: String,
+        uplink: String,
+        id: u16,
+    },
+    /// Makes an existing 802.1q link ours, a port of the bridge, and up.
+    RepairVlan {
+        vlan: String,
+        network: NetworkId,
+        bridge: String,
+    },
+    /// Deletes an 802.1q link.
+    DeleteVlan { vlan: String },
+    /// Has IPv4 packets forwarded that come in by a link. It stays so: others
+    /// may need it by then.
+    EnableForwarding { link: String },
     /// Makes the host's end of a veth pair nobody's. The kernel deletes the pair
     /// with the namespace of the other end.
     ReleasePair {
         instance: InstanceId,
         host_end: String,
     },
+    /// Deletes the link that limits the upload of an instance, if it has one.
+    DeleteIfb { instance: InstanceId },
     /// Deletes a bridge.
     DeleteBridge { bridge: String },
     /// Takes the name of a network namespace away. The kernel deletes the
@@ -80,8 +105,14 @@ impl Operation {
             | Self::RepairBridge { .. }
             | Self::AddAddress { .. }
             | Self::RemoveAddress { .. }
+            | Self::Shape(_)
             | Self::JoinBridge { .. }
+            | Self::CreateVlan { .. }
+            | Self::RepairVlan { .. }
+            | Self::DeleteVlan { .. }
+            | Self::EnableForwarding { .. }
             | Self::ReleasePair { .. }
+            | Self::DeleteIfb { .. }
             | Self::DeleteBridge { .. } => Place::Host,
             Self::CreatePair { instance, .. } | Self::SetAddress { instance, .. } => {
                 Place::Inside(*instance)
@@ -107,15 +138,21 @@ impl Operation {
                 bridge: bridge.clone(),
                 address: *address,
             }),
+            Self::CreateVlan { vlan, .. } => Some(Self::DeleteVlan { vlan: vlan.clone() }),
             Self::CreateNamespace { instance } => Some(Self::DeleteNamespace {
                 instance: *instance,
             }),
+            Self::Shape(shape) => Some(Self::Shape(shape.undo())),
             // The pair goes with the namespace.
             Self::CreatePair { .. }
             | Self::RepairBridge { .. }
             | Self::SetAddress { .. }
             | Self::JoinBridge { .. }
+            | Self::RepairVlan { .. }
+            | Self::DeleteVlan { .. }
+            | Self::EnableForwarding { .. }
             | Self::ReleasePair { .. }
+            | Self::DeleteIfb { .. }
             | Self::DeleteBridge { .. }
             | Self::DeleteNamespace { .. } => None,
         }
@@ -146,11 +183,32 @@ impl fmt::Display for Operation {
             Self::SetAddress {
                 instance, address, ..
             } => write!(f, "give address {address} to instance {instance}"),
+            Self::Shape(shape) => shape.fmt(f),
             Self::JoinBridge {
                 instance, bridge, ..
             } => write!(f, "connect instance {instance} to bridge {bridge}"),
+            Self::CreateVlan {
+                vlan,
+                network,
+                uplink,
+                id,
+                ..
+            } => write!(
+                f,
+                "create VLAN link {vlan} of network {network}, id {id} on {uplink}"
+            ),
+            Self::RepairVlan { vlan, network, .. } => {
+                write!(f, "repair VLAN link {vlan} of network {network}")
+            }
+            Self::DeleteVlan { vlan } => write!(f, "delete VLAN link {vlan}"),
+            Self::EnableForwarding { link } => {
+                write!(f, "switch on IPv4 forwarding of {link}")
+            }
             Self::ReleasePair { instance, .. } => {
                 write!(f, "release network link of instance {instance}")
+            }
+            Self::DeleteIfb { instance } => {
+                write!(f, "delete upload limit of instance {instance}")
             }
             Self::DeleteBridge { bridge } => write!(f, "delete bridge {bridge}"),
             Self::DeleteNamespace { instance } => {
@@ -170,13 +228,14 @@ pub(super) struct Seat {
     pub(super) host_end: String,
     pub(super) address: InterfaceAddress,
     pub(super) gateway: Ipv4Addr,
+    pub(super) speeds: Speeds,
 }
 
 /// Makes all of an instance's seat but the connection to the bridge.
 pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
     let instance = seat.instance;
 
-    vec![
+    let mut operations = vec![
         Operation::CreateNamespace { instance },
         Operation::CreatePair {
             instance,
@@ -188,7 +247,10 @@ pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
             address: seat.address,
             gateway: seat.gateway,
         },
-    ]
+    ];
+    let limits = bandwidth::shape(instance, &seat.host_end, Speeds::default(), seat.speeds);
+    operations.extend(limits.into_iter().map(Operation::Shape));
+    operations
 }
 
 /// Connects an instance, whose seat is prepared, to its network.
@@ -222,7 +284,10 @@ pub(super) fn detach(instance: InstanceId, host_end: Option<&str>) -> Vec<Operat
 
     release
         .into_iter()
-        .chain([Operation::DeleteNamespace { instance }])
+        .chain([
+            Operation::DeleteIfb { instance },
+            Operation::DeleteNamespace { instance },
+        ])
         .collect()
 }
 
@@ -273,6 +338,7 @@ mod tests {
                 prefix: 24,
             },
             gateway: Ipv4Addr::new(10, 1, 0, 1),
+            speeds: Speeds::default(),
         }
     }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tracing::{debug, warn};
 
 use super::system::{Reading, System};
 use super::usage::CpuHistory;
 use crate::config::Config;
-use crate::model::{Chain, NodeFacts, NodeMonitoring, Partition, PartitionUsage, Report, Usage};
+use crate::model::{
+    Chain, NodeFacts, NodeMonitoring, Partition, PartitionUsage, Report, Traffic, Usage,
+};
 
 /// Questions that may wait for the loop before the caller has to.
 const QUEUE: usize = 8;
@@ -39,17 +41,23 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Takes the first reading. `reports` gets a [`Report::Monitoring`] each
-    /// send period; one that finds it full is dropped.
+    /// Takes the first reading. `traffic` is what others have counted.
+    /// `reports` gets a [`Report::Monitoring`] each send period; one that finds
+    /// it full is dropped.
     #[must_use]
-    pub fn start(config: &Config, reports: mpsc::Sender<Report>) -> (Self, MonitorTask) {
+    pub fn start(
+        config: &Config,
+        traffic: watch::Receiver<Traffic>,
+        reports: mpsc::Sender<Report>,
+    ) -> (Self, MonitorTask) {
         let system = System::new(PROC, config.monitoring.partitions.clone());
-        Self::start_on(system, config, reports)
+        Self::start_on(system, config, traffic, reports)
     }
 
     pub(super) fn start_on(
         system: System,
         config: &Config,
+        traffic: watch::Receiver<Traffic>,
         reports: mpsc::Sender<Report>,
     ) -> (Self, MonitorTask) {
         let first = system.read();
@@ -59,6 +67,7 @@ impl Resources {
         let mut task = MonitorTask {
             history: CpuHistory::new(first.cpu),
             latest: None,
+            traffic,
             told: BTreeSet::new(),
             system: Arc::new(system),
             poll_period: config.monitoring.poll_period,
@@ -112,6 +121,8 @@ pub struct MonitorTask {
     system: Arc<System>,
     history: CpuHistory,
     latest: Option<NodeMonitoring>,
+    /// The bytes of today, as last counted.
+    traffic: watch::Receiver<Traffic>,
     /// Errors that the log has.
     told: BTreeSet<String>,
     poll_period: Duration,
@@ -191,6 +202,7 @@ impl MonitorTask {
 
     fn figures(&self, reading: &Reading) -> NodeMonitoring {
         let disks = self.system.partitions().iter().zip(&reading.spaces);
+        let traffic = self.traffic.borrow().node;
         NodeMonitoring {
             timestamp: reading.time,
             node: Usage {
@@ -202,7 +214,8 @@ impl MonitorTask {
                         used_size: space.used,
                     })
                     .collect(),
-                ..Usage::default()
+                in_traffic: traffic.received,
+                out_traffic: traffic.sent,
             },
             instances: Vec::new(),
         }

@@ -3,14 +3,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::Resources;
 use super::monitor::MonitorTask;
 use super::system::System;
 use crate::config::{Config, PartitionConfig};
-use crate::model::{NodeMonitoring, Report};
+use crate::model::{Flow, NodeMonitoring, Report, Traffic};
 
 fn config(partitions: &[&str]) -> Config {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("misc/config/aos_servicemanager.cfg");
@@ -31,12 +31,14 @@ fn config(partitions: &[&str]) -> Config {
 /// A proc file system with figures that the test chooses.
 struct Node {
     proc: TempDir,
+    traffic: watch::Sender<Traffic>,
 }
 
 impl Node {
     fn new() -> Self {
         let node = Self {
             proc: tempfile::tempdir().unwrap(),
+            traffic: watch::Sender::default(),
         };
         node.cpu(0, 0);
         node
@@ -47,10 +49,18 @@ impl Node {
         fs::write(self.proc.path().join("stat"), stat).unwrap();
     }
 
+    fn counts(&self, received: u64, sent: u64) {
+        self.traffic.send_replace(Traffic {
+            node: Flow { received, sent },
+            ..Traffic::default()
+        });
+    }
+
     fn start(&self, config: &Config) -> (Resources, MonitorTask, mpsc::Receiver<Report>) {
         let (reports, sent) = mpsc::channel(1);
         let system = System::new(self.proc.path(), config.monitoring.partitions.clone());
-        let (resources, task) = Resources::start_on(system, config, reports);
+        let traffic = self.traffic.subscribe();
+        let (resources, task) = Resources::start_on(system, config, traffic, reports);
         (resources, task, sent)
     }
 }
@@ -169,6 +179,38 @@ async fn reports_that_nobody_takes_do_not_stop_the_loop() {
     timeout(Duration::from_secs(1), resources.alive())
         .await
         .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_of_the_node_is_what_was_counted_last() {
+    let node = Node::new();
+    let (resources, task, mut sent) = node.start(&config(&[]));
+    tokio::spawn(task.run());
+    let traffic = |monitoring: NodeMonitoring| {
+        let usage = monitoring.node;
+        (usage.in_traffic, usage.out_traffic)
+    };
+
+    assert_eq!(traffic(resources.node_monitoring().await), (0, 0));
+    node.counts(12, 34);
+    assert_eq!(traffic(resources.node_monitoring().await), (12, 34));
+    assert_eq!(traffic(monitoring(sent.recv().await)), (12, 34));
+    node.counts(0, 1);
+
+    assert_eq!(traffic(monitoring(sent.recv().await)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_that_nobody_counts_any_more_is_told_as_it_was() {
+    let node = Node::new();
+    let (resources, task, _sent) = node.start(&config(&[]));
+    tokio::spawn(task.run());
+    node.counts(12, 34);
+    drop(node.traffic);
+
+    let usage = resources.node_monitoring().await.node;
+
+    assert_eq!((usage.in_traffic, usage.out_traffic), (12, 34));
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,12 @@ impl Clock {
         base(wall(), None, built())
     }
 
+    /// When this program was built: no device runs it earlier.
+    #[must_use]
+    pub fn built() -> i64 {
+        built()
+    }
+
     /// The time now: never less than was told before.
     #[must_use]
     pub fn now(&self) -> i64 {
@@ -113,7 +119,6 @@ fn wall() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// When this program was built: no device runs it earlier.
 fn built() -> i64 {
     env!("AOS_BUILD_TIME").parse().unwrap_or_default()
 }

@@ -18,6 +18,7 @@ use rtnetlink::{
 use uuid::Uuid;
 
 use super::netlink::Request;
+use super::uplink;
 use crate::model::{InstanceId, NetworkId};
 use crate::networkmanager::addresses::{InterfaceAddress, Mac};
 use crate::networkmanager::existing::Link;
@@ -141,6 +142,36 @@ pub(super) fn release_link(name: &str) -> Request {
     }
 }
 
+/// Deletes links, in one go: the kernel waits for all its processors when it
+/// deletes links, once for all links of a group.
+pub(super) fn delete_links(names: &[String]) -> Vec<Request> {
+    if let [name] = names {
+        return vec![delete_link(name)];
+    }
+
+    // Random, so that no other link is in it, and never 0: that is the group of
+    // all links that have none.
+    let (_, group) = Uuid::new_v4().as_u64_pair();
+    #[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
+    let group = group as u32 | 1 << 31;
+    let absent = Some(Errno::ENODEV as i32);
+    let mut requests: Vec<Request> = names
+        .iter()
+        .map(|name| Request {
+            accept: absent,
+            ..set_link(LinkUnspec::new_with_name(name).link_group(group))
+        })
+        .collect();
+    requests.push(Request {
+        accept: absent,
+        ..Request::change(RouteNetlinkMessage::DelLink(
+            LinkUnspec::new_with_index(0).link_group(group).build(),
+        ))
+    });
+
+    requests
+}
+
 /// Deletes a link.
 pub(super) fn delete_link(name: &str) -> Request {
     Request::delete(
@@ -170,6 +201,7 @@ pub(super) fn read_link(message: LinkMessage) -> Option<(String, Link)> {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        vlan: uplink::read_vlan(&message),
         ..Link::default()
     };
     for attribute in message.attributes {
@@ -224,11 +256,11 @@ fn forwards(families: &[AfSpecUnspec]) -> bool {
 }
 
 /// Keeps the kernel from making up IPv6 addresses, where it has IPv6 at all.
-fn without_ipv6(ipv6: bool) -> Option<AfSpecUnspec> {
+pub(super) fn without_ipv6(ipv6: bool) -> Option<AfSpecUnspec> {
     ipv6.then(|| AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]))
 }
 
-fn set_link(link: LinkMessageBuilder<LinkUnspec>) -> Request {
+pub(super) fn set_link(link: LinkMessageBuilder<LinkUnspec>) -> Request {
     Request::change(RouteNetlinkMessage::SetLink(link.build()))
 }
 

@@ -3,25 +3,37 @@
 //! All calls block, though not for long: they belong on threads that may. The
 //! network namespace of the thread that opened the [`Kernel`] is the host's.
 
+mod events;
 mod messages;
 mod netlink;
 pub(super) mod netns;
+pub(super) mod nft;
 mod session;
+mod tables;
+mod tc;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use tracing::warn;
 
+pub(super) use self::events::Events;
 use self::netlink::Rtnetlink;
+use self::nft::Firewall;
+pub(super) use self::nft::{Tampering, Watch};
 use self::session::{Session, find};
+use self::tables::Tables;
+pub(super) use self::uplink::is_unsupported;
 use super::addresses::InterfaceAddress;
 use super::error::NetworkError;
 use super::existing::Existing;
+use super::firewall::{Change, InstanceRules, Rules};
 use super::handle::{AttachRequest, Attachment, NetworkSettings};
 use super::plan::{self, Operation, Place, Seat};
 use super::{hosts, names};
@@ -36,23 +48,33 @@ pub(super) struct Kernel {
     namespaces: PathBuf,
     host: File,
     ipv6: bool,
+    tables: Mutex<Tables>,
 }
 
 impl Kernel {
     /// Takes the calling thread's network namespace for the host's, and sets up
     /// the directory of names for the namespaces of instances.
-    pub(super) fn open(namespaces: &Path) -> Result<Self, NetworkError> {
+    pub(super) fn open(namespaces: &Path, restrict_host: bool) -> Result<Self, NetworkError> {
         let directory = |source| NetworkError::Directory {
             path: namespaces.to_owned(),
             source,
         };
         netns::prepare_directory(namespaces).map_err(directory)?;
         let host = netns::own().map_err(directory)?;
+        let firewall = Firewall::open(host.as_fd()).map_err(|source| NetworkError::Firewall {
+            operation: "talk to the kernel's firewall".into(),
+            source,
+        })?;
+        let rules = Rules {
+            restrict_host,
+            ..Rules::default()
+        };
 
         Ok(Self {
             namespaces: namespaces.to_owned(),
             host,
             ipv6: Path::new(IPV6).exists(),
+            tables: Mutex::new(Tables::new(firewall, rules)),
         })
     }
 
@@ -92,34 +114,60 @@ impl Kernel {
     }
 
     /// Carries out all operations, also after one that failed, and returns the
-    /// first error.
-    pub(super) fn apply_all(&self, operations: &[Operation]) -> Result<(), NetworkError> {
-        Session::new(self).perform_each(operations)
+    /// first error. Nothing is left of one that failed.
+    pub(super) fn apply_each(&self, operations: &[Operation]) -> Result<(), NetworkError> {
+        operations.iter().fold(Ok(()), |outcome, operation| {
+            outcome.and(self.apply(std::slice::from_ref(operation)))
+        })
     }
 
-    /// Connects instances whose seats are prepared, all in one go. One outcome
-    /// for each; of those that fail nothing is left.
-    pub(super) fn connect(&self, seats: &[Seat]) -> Vec<Result<(), NetworkError>> {
+    /// Takes down what the firewall has already.
+    pub(super) fn note_all(&self, changes: impl IntoIterator<Item = Change>) {
+        self.tables().note(changes.into_iter().collect());
+    }
+
+    /// Changes the firewall, wholly or not at all.
+    pub(super) fn admit(&self, changes: Vec<Change>) -> Result<(), NetworkError> {
+        self.tables().change(changes).map(drop)
+    }
+
+    /// Admits and connects instances whose seats are prepared, all in one go. One
+    /// outcome for each; of those that fail nothing is left.
+    pub(super) fn connect(
+        &self,
+        seats: Vec<(Seat, InstanceRules)>,
+    ) -> Vec<Result<(), NetworkError>> {
         let mut session = Session::new(self);
-        let joins: Vec<Operation> = seats.iter().map(plan::connect).collect();
-        if session.perform(&joins).is_ok() {
+        let joins: Vec<Operation> = seats.iter().map(|(seat, _)| plan::connect(seat)).collect();
+        let admissions = seats
+            .iter()
+            .map(|(seat, rules)| Change::SetInstance(seat.instance, rules.clone()));
+        let together = self
+            .admit(admissions.collect())
+            .and_then(|()| session.perform(&joins));
+        if together.is_ok() {
             return seats.iter().map(|_| Ok(())).collect();
         }
 
         // One by one it shows whose fault it is.
-        seats
-            .iter()
-            .zip(joins)
-            .map(|(seat, join)| {
-                session.perform(&[join]).inspect_err(|_| {
-                    if let Err(error) =
-                        session.perform_each(&plan::detach(seat.instance, Some(&seat.host_end)))
-                    {
-                        warn!(error = %Chain(&error), "something of a failed plan is left");
-                    }
-                })
-            })
-            .collect()
+        let mut outcomes = Vec::with_capacity(seats.len());
+        for ((seat, rules), join) in seats.into_iter().zip(joins) {
+            let instance = seat.instance;
+            let outcome = self
+                .admit(vec![Change::SetInstance(instance, rules)])
+                .and_then(|()| session.perform(&[join]));
+            if outcome.is_err() {
+                let [left] = &self.detach(&[(instance, Some(seat.host_end))])[..] else {
+                    unreachable!("one instance has one outcome");
+                };
+                if let Err(error) = left {
+                    warn!(error = %Chain(error), "something of a failed plan is left");
+                }
+            }
+            outcomes.push(outcome);
+        }
+
+        outcomes
     }
 
     /// Takes from instances all that they have, their host ends by name. One
@@ -143,17 +191,41 @@ impl Kernel {
             .cloned()
             .collect();
         let released = session.perform(&links).is_ok();
-
-        plans
+        let mut outcomes: Vec<_> = plans
             .into_iter()
             .map(|mut plan| {
                 plan.retain(|operation| !(released && operation.place() == Place::Host));
                 session.perform_each(&plan)
             })
-            .collect()
+            .collect();
+
+        // Who is gone needs no permissions. Together, or else one by one.
+        let gone = |(instance, _): &(InstanceId, _)| Change::RemoveInstance(*instance);
+        if self.admit(instances.iter().map(gone).collect()).is_err() {
+            for (instance, outcome) in instances.iter().zip(&mut outcomes) {
+                let removed = self.admit(vec![gone(instance)]);
+                *outcome = std::mem::replace(outcome, Ok(())).and(removed);
+            }
+        }
+
+        outcomes
     }
 
-    /// Lists the host's links and their addresses.
+    /// Notices what others do to the firewall; within a runtime.
+    pub(super) fn watch(&self) -> io::Result<Watch> {
+        self.tables().watch()
+    }
+
+    /// Mends the firewall.
+    pub(super) fn heal(&self, tampering: &Tampering) -> Result<(), NetworkError> {
+        self.tables().heal(tampering)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists the host's links, their addresses, and where default routes lead.
     pub(super) fn survey(&self) -> Result<Existing, NetworkError> {
         let list = || {
             let mut host = self.host()?;
@@ -168,7 +240,12 @@ impl Kernel {
                 }
             }
 
-            Ok(Existing { links })
+            let routes = host.dump(&uplink::get_routes())?;
+
+            Ok(Existing {
+                links,
+                uplinks: uplink::uplinks(&routes),
+            })
         };
 
         list().map_err(NetworkError::Survey)
@@ -209,6 +286,9 @@ impl Kernel {
 
         let mut host = self.host().map_err(failed)?;
         let host_end = &seat.host_end;
+        if host_end.is_empty() {
+            return Err(different("its link is gone".into()));
+        }
         let link = find(&mut host, host_end)
             .map_err(failed)?
             .ok_or_else(|| different(format!("its link {host_end} is gone")))?;

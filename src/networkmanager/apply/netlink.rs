@@ -7,9 +7,10 @@
 use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage;
+use nix::errno::Errno;
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
@@ -27,6 +28,8 @@ pub(super) struct Request {
     pub(super) flags: u16,
     /// An answer that is as good as success: what was to go is not there.
     pub(super) accept: Option<i32>,
+    /// What kernels can be built without, and then refuse this.
+    pub(super) needs: Option<&'static str>,
 }
 
 impl Request {
@@ -36,6 +39,7 @@ impl Request {
             message,
             flags: 0,
             accept: None,
+            needs: None,
         }
     }
 
@@ -45,7 +49,22 @@ impl Request {
             message,
             flags: NLM_F_CREATE | NLM_F_EXCL,
             accept: None,
+            needs: None,
         }
+    }
+
+    /// Makes something new, or changes what is there into it.
+    pub(super) fn replace(message: RouteNetlinkMessage) -> Self {
+        Self {
+            flags: NLM_F_CREATE | NLM_F_REPLACE,
+            ..Self::change(message)
+        }
+    }
+
+    /// Names what the kernel must have for it.
+    pub(super) fn needs(mut self, what: &'static str) -> Self {
+        self.needs = Some(what);
+        self
     }
 
     /// Takes something away that may not be there, as `absent` says then.
@@ -54,6 +73,7 @@ impl Request {
             message,
             flags: 0,
             accept: Some(absent),
+            needs: None,
         }
     }
 }
@@ -85,10 +105,10 @@ impl Rtnetlink {
     pub(super) fn execute(&mut self, requests: Vec<Request>) -> Result<(), (usize, io::Error)> {
         let count = requests.len();
         let first = self.sequence + 1;
-        let mut accepted = Vec::with_capacity(count);
+        let mut terms = Vec::with_capacity(count);
         let mut batch = Vec::new();
         for request in requests {
-            accepted.push(request.accept);
+            terms.push((request.accept, request.needs));
             self.append(&mut batch, request.message, request.flags | NLM_F_ACK);
         }
         self.socket.send(&batch, 0).map_err(|error| (0, error))?;
@@ -106,10 +126,10 @@ impl Rtnetlink {
                 };
                 let index = index as usize;
                 answered += 1;
-                let accepted = accepted.get(index).copied().flatten();
+                let (accepted, needs) = terms.get(index).copied().unwrap_or_default();
                 let refused = status.code.filter(|code| Some(-code.get()) != accepted);
                 if refused.is_some() && outcome.is_ok() {
-                    outcome = Err((index, status.to_io()));
+                    outcome = Err((index, refusal(status.to_io(), needs)));
                 }
             }
         }
@@ -207,6 +227,19 @@ impl Rtnetlink {
     }
 }
 
+/// Says so when the kernel was built without what a request needs, or cannot
+/// load it.
+fn refusal(error: io::Error, needs: Option<&str>) -> io::Error {
+    let unknown = [Errno::ENOENT, Errno::EOPNOTSUPP].map(|errno| Some(errno as i32));
+    match needs {
+        Some(needs) if unknown.contains(&error.raw_os_error()) => io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the kernel has no {needs}; it has to be built with them, or given the module"),
+        ),
+        _ => error,
+    }
+}
+
 type Answer = NetlinkMessage<RouteNetlinkMessage>;
 
 fn parse(datagram: &[u8]) -> Vec<io::Result<Answer>> {
@@ -229,6 +262,27 @@ fn parse(datagram: &[u8]) -> Vec<io::Result<Answer>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusal_names_what_the_kernel_was_built_without() {
+        for errno in [Errno::ENOENT, Errno::EOPNOTSUPP] {
+            let error = refusal(errno.into(), Some("ifb links (CONFIG_IFB)"));
+
+            assert_eq!(
+                error.to_string(),
+                "the kernel has no ifb links (CONFIG_IFB); it has to be built with them, or given the module"
+            );
+        }
+    }
+
+    #[test]
+    fn other_refusals_are_told_as_they_are() {
+        let other = refusal(Errno::ENODEV.into(), Some("ifb links"));
+        let unneeded = refusal(Errno::ENOENT.into(), None);
+
+        assert_eq!(other.raw_os_error(), Some(Errno::ENODEV as i32));
+        assert_eq!(unneeded.raw_os_error(), Some(Errno::ENOENT as i32));
+    }
 
     /// Two acknowledgements, the second one with an error.
     fn datagram() -> Vec<u8> {

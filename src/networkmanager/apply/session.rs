@@ -7,14 +7,15 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
 use super::netlink::{Request, Rtnetlink};
-use super::{Kernel, messages, netns};
+use super::{Kernel, messages, netns, tc, uplink};
 use crate::model::InstanceId;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Link;
+use crate::networkmanager::names;
 use crate::networkmanager::plan::{Operation, Place};
 
 /// Which operation of a batch failed, and why.
-type Refusal = (usize, io::Error);
+pub(super) type Refusal = (usize, io::Error);
 
 /// Sockets that stay open from one batch of a plan to the next.
 pub(super) struct Session<'a> {
@@ -73,6 +74,7 @@ impl<'a> Session<'a> {
         };
 
         let mut pending = Pending::default();
+        let mut ifbs = Vec::new();
         for (n, operation) in batch.iter().enumerate() {
             match operation {
                 Operation::CreateBridge { bridge, network } => {
@@ -88,6 +90,17 @@ impl<'a> Session<'a> {
                 Operation::ReleasePair { instance, host_end } => {
                     pending.push(n, [self.release(*instance, host_end)]);
                 }
+                Operation::DeleteIfb { instance } => {
+                    ifbs.push(names::ifb(*instance));
+                    // The last of a batch deletes them all.
+                    let more = batch.iter().skip(n + 1);
+                    if !more
+                        .clone()
+                        .any(|other| matches!(other, Operation::DeleteIfb { .. }))
+                    {
+                        pending.push(n, messages::delete_links(&std::mem::take(&mut ifbs)));
+                    }
+                }
                 // These name the bridge by its index, which it has by now or
                 // gets from an operation before them.
                 Operation::AddAddress { bridge, address } => {
@@ -101,6 +114,39 @@ impl<'a> Session<'a> {
                         Err(refusal) => return Err(refusal),
                     }
                 }
+                Operation::CreateVlan {
+                    vlan,
+                    network,
+                    bridge,
+                    uplink: lower,
+                    id,
+                } => {
+                    let bridge = pending.index_of(&mut host, n, bridge)?;
+                    let lower = pending.index_of(&mut host, n, lower)?;
+                    pending.push(n, [uplink::create_vlan(vlan, lower, *id)]);
+                    // Else another link of that name would become ours.
+                    pending.send(&mut host)?;
+                    pending.push(n, uplink::set_up_vlan(vlan, network, bridge, ipv6));
+                }
+                Operation::RepairVlan {
+                    vlan,
+                    network,
+                    bridge,
+                } => {
+                    let bridge = pending.index_of(&mut host, n, bridge)?;
+                    pending.push(n, uplink::set_up_vlan(vlan, network, bridge, ipv6));
+                }
+                Operation::DeleteVlan { vlan } => {
+                    pending.push(n, [messages::delete_link(vlan)]);
+                }
+                Operation::EnableForwarding { link } => {
+                    pending.send(&mut host)?;
+                    netns::run_in(self.kernel.host.as_fd(), || {
+                        uplink::enable_forwarding(&mut host, link)
+                    })
+                    .map_err(|error| (n, error))?;
+                }
+                Operation::Shape(shape) => tc::push(shape, n, &mut pending, &mut host, ipv6)?,
                 Operation::JoinBridge {
                     instance,
                     host_end,
@@ -178,18 +224,18 @@ impl<'a> Session<'a> {
 /// Requests that wait to be sent together, each with its operation's place in
 /// the batch.
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     requests: Vec<Request>,
     operations: Vec<usize>,
 }
 
 impl Pending {
-    fn push(&mut self, operation: usize, requests: impl IntoIterator<Item = Request>) {
+    pub(super) fn push(&mut self, operation: usize, requests: impl IntoIterator<Item = Request>) {
         self.requests.extend(requests);
         self.operations.resize(self.requests.len(), operation);
     }
 
-    fn send(&mut self, socket: &mut Rtnetlink) -> Result<(), Refusal> {
+    pub(super) fn send(&mut self, socket: &mut Rtnetlink) -> Result<(), Refusal> {
         if self.requests.is_empty() {
             return Ok(());
         }
@@ -201,7 +247,7 @@ impl Pending {
     }
 
     /// Index of a link, when all that waits has been done.
-    fn index_of(
+    pub(super) fn index_of(
         &mut self,
         socket: &mut Rtnetlink,
         operation: usize,
@@ -229,6 +275,6 @@ pub(super) fn find(socket: &mut Rtnetlink, name: &str) -> io::Result<Option<Link
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
+pub(super) fn is_absent(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENODEV as i32)
 }

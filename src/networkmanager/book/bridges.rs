@@ -1,6 +1,6 @@
 //! From networks to the operations that make their bridges.
 
-use super::{Book, Network, Position};
+use super::{Book, Network, Position, vlans};
 use crate::model::NetworkId;
 use crate::networkmanager::existing::Existing;
 use crate::networkmanager::names;
@@ -16,7 +16,7 @@ pub(in crate::networkmanager) struct NetworkPlan {
 impl NetworkPlan {
     /// Whether nothing is left of the network after it.
     pub(in crate::networkmanager) fn deletes(&self) -> bool {
-        matches!(self.operations[..], [Operation::DeleteBridge { .. }])
+        matches!(self.operations[..], [.., Operation::DeleteBridge { .. }])
     }
 
     /// Whether it makes a bridge that was not there.
@@ -42,8 +42,8 @@ impl Book {
         plans
     }
 
-    /// Links of booked instances that are no longer ports of their bridge,
-    /// because it was deleted behind our back.
+    /// Links of booked instances that are no longer ports of their bridge, or
+    /// down: somebody has changed that behind our back.
     pub(in crate::networkmanager) fn rejoins(&self, existing: &Existing) -> Vec<Operation> {
         self.members
             .iter()
@@ -52,7 +52,7 @@ impl Book {
                 let host_end = member.host_end.clone();
                 let link = existing.links.get(&host_end)?;
                 let wanted = existing.links.get(bridge)?.index;
-                (link.master != Some(wanted)).then(|| Operation::JoinBridge {
+                (link.master != Some(wanted) || !link.up).then(|| Operation::JoinBridge {
                     instance,
                     host_end,
                     bridge: bridge.clone(),
@@ -85,9 +85,7 @@ impl Book {
             return if kept {
                 Vec::new()
             } else {
-                vec![Operation::DeleteBridge {
-                    bridge: bridge.clone(),
-                }]
+                Self::deletion(id, bridge, existing)
             };
         }
         let Some(position) = network.position else {
@@ -142,12 +140,22 @@ impl Book {
             .filter_map(|(name, link)| Some((name, names::network_of(&link.alias)?)))
             .filter(|(_, network)| !self.networks.contains_key(network))
             .map(|(name, network)| NetworkPlan {
+                operations: Self::deletion(&network, name, existing),
                 network,
-                operations: vec![Operation::DeleteBridge {
-                    bridge: name.clone(),
-                }],
             })
             .collect()
+    }
+
+    /// What takes a bridge away, and the network's links to other nodes.
+    fn deletion(network: &NetworkId, bridge: &str, existing: &Existing) -> Vec<Operation> {
+        let mut operations: Vec<_> = vlans::links_of(network, bridge, existing)
+            .map(|(vlan, _)| Operation::DeleteVlan { vlan: vlan.clone() })
+            .collect();
+        operations.push(Operation::DeleteBridge {
+            bridge: bridge.to_owned(),
+        });
+
+        operations
     }
 
     /// Whether a removed network's addresses are those of another one by now.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::InstanceId;
 use crate::networkmanager::addresses::InterfaceAddress;
-use crate::networkmanager::existing::{Existing, Link};
+use crate::networkmanager::existing::{Existing, Link, Vlan};
 use crate::networkmanager::names;
 use crate::networkmanager::plan::Operation;
 
@@ -13,6 +13,10 @@ use crate::networkmanager::plan::Operation;
 pub(super) struct FakeKernel {
     pub(super) links: BTreeMap<String, Link>,
     pub(super) namespaces: BTreeMap<InstanceId, Option<InterfaceAddress>>,
+    /// Names of links with a default route, the best first.
+    pub(super) uplinks: Vec<String>,
+    /// It has no 802.1q.
+    pub(super) without_vlans: bool,
     next_index: u32,
     /// Whether the next operations fail; when it is used up, none does.
     pub(super) failures: Vec<bool>,
@@ -50,10 +54,11 @@ impl FakeKernel {
                     Some(_) => refuse(),
                 }
             }
-            Operation::RepairBridge { bridge, .. } => match self.links.get_mut(bridge) {
+            Operation::RepairBridge { bridge, network } => match self.links.get_mut(bridge) {
                 Some(link) => {
                     link.up = true;
                     link.forwarding = true;
+                    link.alias = names::network_alias(network);
                     Ok(())
                 }
                 None => refuse(),
@@ -110,17 +115,34 @@ impl FakeKernel {
                 match self.links.get_mut(host_end) {
                     Some(link) => {
                         link.master = Some(index);
+                        link.up = true;
                         Ok(())
                     }
                     None => refuse(),
                 }
             }
+            Operation::CreateVlan { .. }
+            | Operation::RepairVlan { .. }
+            | Operation::DeleteVlan { .. }
+            | Operation::EnableForwarding { .. } => {
+                if self.perform_uplink(operation) {
+                    Ok(())
+                } else {
+                    refuse()
+                }
+            }
+            // Limits have a fake kernel of their own.
+            Operation::Shape(_) | Operation::DeleteIfb { .. } => Ok(()),
             Operation::ReleasePair { host_end, .. } => {
                 self.links.remove(host_end);
                 Ok(())
             }
             Operation::DeleteBridge { bridge } => {
-                self.links.remove(bridge);
+                if let Some(bridge) = self.links.remove(bridge) {
+                    for port in self.links.values_mut() {
+                        port.master = port.master.filter(|master| *master != bridge.index);
+                    }
+                }
                 Ok(())
             }
             Operation::DeleteNamespace { instance } => {
@@ -138,6 +160,71 @@ impl FakeKernel {
         self.links.values().any(|link| link.alias == alias)
     }
 
+    /// Whether the kernel does it.
+    fn perform_uplink(&mut self, operation: &Operation) -> bool {
+        let index_of = |name: &String| self.links.get(name).map(|link| link.index);
+        match operation {
+            Operation::CreateVlan {
+                vlan: name,
+                network,
+                bridge,
+                uplink,
+                id,
+            } => {
+                let (Some(master), Some(lower)) = (index_of(bridge), index_of(uplink)) else {
+                    return false;
+                };
+                let vlan = Some(Vlan { id: *id, lower });
+                let in_use = self.links.values().any(|link| link.vlan == vlan);
+                if in_use || self.without_vlans || self.links.contains_key(name) {
+                    return false;
+                }
+                let link = Link {
+                    vlan,
+                    master: Some(master),
+                    up: true,
+                    alias: names::vlan_alias(network),
+                    ..self.new_link()
+                };
+                self.links.insert(name.clone(), link);
+                true
+            }
+            Operation::RepairVlan {
+                vlan,
+                network,
+                bridge,
+            } => {
+                let master = index_of(bridge);
+                let link = self.links.get_mut(vlan).filter(|_| master.is_some());
+                link.map(|link| {
+                    link.master = master;
+                    link.up = true;
+                    link.alias = names::vlan_alias(network);
+                })
+                .is_some()
+            }
+            Operation::EnableForwarding { link } => self
+                .links
+                .get_mut(link)
+                .map(|link| link.forwarding = true)
+                .is_some(),
+            Operation::DeleteVlan { vlan } => {
+                self.links.remove(vlan);
+                true
+            }
+            _ => unreachable!("an operation for another place"),
+        }
+    }
+
+    /// Adds a link to the outside that has no default route yet.
+    pub(super) fn add_interface(&mut self, name: &str) {
+        let link = Link {
+            up: true,
+            ..self.new_link()
+        };
+        self.links.insert(name.to_owned(), link);
+    }
+
     fn new_link(&mut self) -> Link {
         self.next_index += 1;
         Link {
@@ -149,6 +236,11 @@ impl FakeKernel {
     pub(super) fn existing(&self) -> Existing {
         Existing {
             links: self.links.clone(),
+            uplinks: self
+                .uplinks
+                .iter()
+                .filter_map(|name| Some(self.links.get(name)?.index))
+                .collect(),
         }
     }
 }

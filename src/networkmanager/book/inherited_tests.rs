@@ -39,6 +39,7 @@ fn left() -> Link {
 fn with(link: Link) -> Existing {
     Existing {
         links: [("br-provider".to_owned(), link)].into(),
+        ..Existing::default()
     }
 }
 

@@ -15,6 +15,9 @@ mod property_tests;
 mod retry_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vlan_tests;
+mod vlans;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -24,12 +27,15 @@ use std::sync::Arc;
 use super::addresses::Subnet;
 use super::error::NetworkError;
 use super::existing::Existing;
+use super::firewall::BridgeRules;
 use super::handle::AttachRequest;
+use super::nameservice::NetworkFacts;
 use super::plan::Seat;
 use super::store::Stored;
 use crate::model::{InstanceId, NetworkId, NetworkParameters};
 
 pub(super) use self::bridges::NetworkPlan;
+pub(super) use self::vlans::{Disconnected, VlanPlan};
 
 /// Networks and the instances in them.
 #[derive(Debug, Default)]
@@ -45,8 +51,6 @@ struct Network {
     position: Option<Position>,
     /// What is wrong with its parameters, or why it could not be set up.
     fault: Option<Arc<NetworkError>>,
-    /// The VLAN id that a warning told of.
-    told_vlan: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +77,6 @@ impl Book {
                     wanted,
                     position: None,
                     fault: None,
-                    told_vlan: 0,
                 };
                 (network.wanted.parameters.network_id.clone(), network)
             })
@@ -87,18 +90,6 @@ impl Book {
         book.position(&all);
         book.name_bridges(existing);
         book
-    }
-
-    /// The networks whose VLAN nobody has been told of yet.
-    pub(super) fn new_vlans(&mut self) -> Vec<NetworkId> {
-        self.networks
-            .iter_mut()
-            .filter_map(|(id, network)| {
-                let vlan = network.wanted.parameters.vlan_id;
-                let told = std::mem::replace(&mut network.told_vlan, vlan);
-                (vlan != 0 && vlan != told).then(|| id.clone())
-            })
-            .collect()
     }
 
     /// Notes how a plan went.
@@ -168,6 +159,50 @@ impl Book {
     /// Takes the instance out of the book. It may not be in it.
     pub(super) fn leave_seat(&mut self, instance: InstanceId) {
         self.members.remove(&instance);
+    }
+
+    /// All networks, also those that are about to go.
+    pub(super) fn networks(&self) -> impl Iterator<Item = &NetworkId> {
+        self.networks.keys()
+    }
+
+    /// What the firewall has to know of the networks, by their bridges.
+    pub(super) fn bridge_rules(&self, existing: &Existing) -> BTreeMap<String, BridgeRules> {
+        let networks = self.networks.iter();
+        networks
+            .filter_map(|(id, network)| {
+                let position = network.position?;
+                let bridge = &network.wanted.bridge;
+                let vlan = vlans::links_of(id, bridge, existing).next();
+                let rules = BridgeRules {
+                    subnet: position.subnet,
+                    gateway: position.gateway,
+                    vlan_port: vlan.map(|(name, _)| name.clone()),
+                };
+                Some((bridge.clone(), rules))
+            })
+            .collect()
+    }
+
+    /// What the name server has to know of each network; nothing while it has
+    /// no bridge.
+    pub(super) fn facts(&self, existing: &Existing) -> Vec<(NetworkId, Option<NetworkFacts>)> {
+        let networks = self.networks.iter();
+        networks
+            .map(|(id, network)| {
+                let wanted = &network.wanted;
+                let link = existing.links.get(&wanted.bridge);
+                let facts = link
+                    .zip(network.position)
+                    .map(|(link, position)| NetworkFacts {
+                        bridge: wanted.bridge.clone(),
+                        bridge_index: link.index,
+                        gateway: position.subnet.interface(position.gateway),
+                        dns_servers: wanted.parameters.dns_servers.clone(),
+                    });
+                (id.clone(), facts)
+            })
+            .collect()
     }
 
     /// The networks that CM no longer wants and that have no instance any more.
@@ -273,6 +308,7 @@ impl Book {
             host_end,
             address: position.subnet.interface(address),
             gateway: position.gateway,
+            speeds: request.speeds,
         })
     }
 

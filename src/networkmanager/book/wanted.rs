@@ -55,7 +55,6 @@ impl Book {
                         },
                         position: None,
                         fault: None,
-                        told_vlan: 0,
                     };
                     self.networks.insert(id.clone(), network);
                     changed.push(id);

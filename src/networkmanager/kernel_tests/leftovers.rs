@@ -67,6 +67,7 @@ fn attach_that_fails_inside_the_namespace_leaves_nothing() {
                     prefix: 24,
                 },
                 gateway: Ipv4Addr::new(192, 168, 9, 1),
+                speeds: Default::default(),
             }))
             .unwrap_err();
 

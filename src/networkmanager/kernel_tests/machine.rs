@@ -8,16 +8,18 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::model::{InstanceId, NetworkParameters};
+use crate::model::{InstanceId, NetworkParameters, Report};
 use crate::networkmanager::apply::{Kernel, netns};
 use crate::networkmanager::existing::{Existing, Link};
 use crate::networkmanager::names;
@@ -27,6 +29,8 @@ use crate::storage::Database;
 
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take until something is mended.
+const HEALING: Duration = Duration::from_secs(20);
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -74,8 +78,15 @@ pub(super) fn on_own_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) 
 impl Machine {
     /// Starts a network manager, as after a start of SM.
     pub(super) async fn start(&self) -> Manager {
+        self.start_with(None).await
+    }
+
+    /// Starts a network manager that raises alerts here.
+    pub(super) async fn start_with(&self, reports: Option<mpsc::Sender<Report>>) -> Manager {
         let settings = NetworkSettings {
+            reports,
             namespaces: self.directory.path().join("netns"),
+            names: self.directory.path().join("names"),
             ..NetworkSettings::default()
         };
         let (networks, task) = Networks::start(self.database.clone(), settings)
@@ -86,6 +97,23 @@ impl Machine {
             networks,
             task: tokio::spawn(task.run()),
         }
+    }
+
+    /// Empties the database.
+    pub(super) fn forget(&mut self) {
+        self.database = Database::in_memory().unwrap();
+    }
+
+    /// Waits until something is as it should be.
+    pub(super) async fn eventually(&self, is_good: impl Fn() -> bool) {
+        let mut events = self.kernel().events().unwrap();
+        let good = async {
+            while !is_good() {
+                // Not all that counts is told of.
+                drop(timeout(Duration::from_millis(500), events.next()).await);
+            }
+        };
+        timeout(HEALING, good).await.expect("it is not mended");
     }
 
     /// Changes the machine behind the manager's back.
@@ -171,7 +199,7 @@ impl Machine {
     }
 
     fn kernel(&self) -> Kernel {
-        Kernel::open(&self.namespaces()).unwrap()
+        Kernel::open(&self.namespaces(), false).unwrap()
     }
 }
 
@@ -202,6 +230,16 @@ impl Connection {
         self.server.write_all(b"!")?;
         self.client.read_exact(&mut byte)
     }
+}
+
+/// Runs `ip` in the network namespace of this thread.
+pub(super) fn ip(arguments: &str) {
+    let done = Command::new("ip")
+        .args(arguments.split(' '))
+        .output()
+        .expect("there is `ip`");
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "ip {arguments}: {text}");
 }
 
 pub(super) fn dial(target: SocketAddr) -> io::Result<TcpStream> {

@@ -7,8 +7,10 @@
 
 mod directory;
 mod files;
+mod publisher;
 #[cfg(test)]
 mod tests;
 
 pub(super) use self::directory::{NameDirectory, NetworkFacts};
 pub(super) use self::files::NameFiles;
+pub(super) use self::publisher::{Publication, Publisher};

@@ -7,8 +7,10 @@
 
 mod provide;
 mod seats;
+mod tell;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +19,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use self::seats::Arrival;
-use crate::model::{InstanceId, NetworkId};
+use self::seats::{Arrival, Guest};
+use crate::model::{Backoff, InstanceId, NetworkId};
 use crate::networkmanager::addresses::Subnet;
-use crate::networkmanager::apply::Kernel;
+use crate::networkmanager::apply::{Events, Kernel, Tampering, Watch};
 use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
+use crate::networkmanager::firewall::BridgeRules;
 use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
+use crate::networkmanager::nameservice::{NameDirectory, NameFiles, Publisher};
 use crate::networkmanager::store::{self, Stored};
+use crate::networkmanager::troubles::Troubles;
 use crate::storage::Database;
 
 /// Commands that may wait for the loop before a caller has to.
@@ -34,8 +39,9 @@ const QUEUE: usize = 64;
 const JOBS: usize = 16;
 /// Instances that wait to be detached at a time.
 const LEAVING: usize = 256;
-/// How long to wait after the kernel refused something of a bridge.
-const RETRY: Duration = Duration::from_secs(2);
+/// How long to wait after something was changed or refused, until the machine
+/// is looked at again: at first, and when that happens again and again.
+const CALM: Backoff = Backoff::between(Duration::from_secs(1), Duration::from_secs(60));
 
 /// The loop. Ends when the last [`Networks`] is gone and what was begun is done.
 #[derive(Debug)]
@@ -47,12 +53,20 @@ pub struct NetworkTask {
     book: Book,
     saved: Vec<Stored>,
     jobs: JoinSet<Done>,
+    /// Instances that have their place.
+    guests: BTreeMap<InstanceId, Guest>,
+    names: NameDirectory,
+    publisher: Publisher,
+    /// The networks that firewall and name server know.
+    told: BTreeMap<String, BridgeRules>,
+    /// Running instances are being taken over.
+    adopting: bool,
     /// Names of the links of instances that were found and not yet taken over.
     found: BTreeMap<InstanceId, String>,
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
     /// Instances that wait for the next job that connects.
-    arriving: Vec<Arrival>,
+    arriving: Vec<Box<Arrival>>,
     /// A job that connects is under way.
     connecting: bool,
     /// Instances that wait for the next job that detaches.
@@ -64,14 +78,29 @@ pub struct NetworkTask {
     /// The networks that could be used when `changes` was last raised.
     usable: Vec<(NetworkId, Subnet, Ipv4Addr)>,
     changes: watch::Sender<u64>,
-    /// When bridges that the kernel refused are tried again.
+    /// When the machine is looked at again: something was refused, or has
+    /// changed.
     retry: Option<Instant>,
+    /// Changes of the machine do not count before, so that neither our own ones
+    /// nor those of a program that takes back what we do keep us busy.
+    calm_until: Option<Instant>,
+    calm: Backoff,
+    /// Whether the kernel was asked for a change since the last look.
+    worked: bool,
+    /// `None`: the kernel refused to tell of changes.
+    events: Option<Events>,
+    /// `None`: the kernel refused to tell of changes of the firewall.
+    watch: Option<Watch>,
+    troubles: Troubles,
 }
 
 enum Event {
     Command(Command),
     Done(Done),
+    Changed(io::Result<()>),
+    Tampered(io::Result<Tampering>),
     RetryDue,
+    AlertDue,
     InputsClosed,
 }
 
@@ -79,8 +108,14 @@ enum Event {
 #[derive(Debug)]
 enum Done {
     /// The inside of a seat is made.
-    Prepared(Arrival, Result<(), NetworkError>),
-    Attached(Vec<(Arrival, Result<Attachment, NetworkError>)>),
+    Prepared(Box<Arrival>, Result<(), NetworkError>),
+    Attached(Vec<(Box<Arrival>, Result<Attachment, NetworkError>)>),
+    Changed(
+        Box<Guest>,
+        Answer<Attachment>,
+        Result<Attachment, NetworkError>,
+    ),
+    Adopted(Answer<()>, Result<(), NetworkError>),
     Detached(Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>),
     Found(
         Answer<Vec<InstanceId>>,
@@ -98,8 +133,15 @@ impl Networks {
         settings: NetworkSettings,
     ) -> Result<(Self, NetworkTask), NetworkError> {
         let saved = store::load(&database).await?;
-        let directory = settings.namespaces.clone();
-        let kernel = Arc::new(blocking(move || Kernel::open(&directory)).await?);
+        let (kernel, files, names) = blocking({
+            let settings = settings.clone();
+            move || {
+                let kernel = Kernel::open(&settings.namespaces, settings.restrict_host)?;
+                let (files, names) = NameFiles::open(&settings.names)?;
+                Ok::<_, NetworkError>((Arc::new(kernel), files, names))
+            }
+        })
+        .await?;
         let existing = survey(&kernel).await?;
 
         let (sender, commands) = mpsc::channel(QUEUE);
@@ -112,6 +154,11 @@ impl Networks {
             book: Book::restored(saved.clone(), &existing),
             saved,
             jobs: JoinSet::new(),
+            guests: BTreeMap::new(),
+            names: NameDirectory::inherited(names),
+            publisher: Publisher::new(files),
+            told: BTreeMap::new(),
+            adopting: true,
             found: existing
                 .host_ends()
                 .map(|(instance, name)| (instance, name.to_owned()))
@@ -125,9 +172,20 @@ impl Networks {
             usable: Vec::new(),
             changes,
             retry: None,
+            calm_until: None,
+            calm: CALM,
+            worked: false,
+            events: None,
+            watch: None,
+            troubles: Troubles::default(),
         };
+        // Before the first look, so that nothing is missed between the two.
+        task.listen();
+        task.watch_firewall();
+        let existing = survey(&task.kernel).await?;
         task.settle(&existing).await;
         task.usable = task.book.usable();
+        task.calm_down();
 
         Ok((Self::new(sender, changed), task))
     }
@@ -139,6 +197,7 @@ impl NetworkTask {
         loop {
             let room = self.has_room();
             let retry = self.retry.unwrap_or_else(Instant::now);
+            let alert = self.troubles.due();
             // Every branch only waits.
             let event = tokio::select! {
                 command = self.commands.recv(), if room => match command {
@@ -147,11 +206,21 @@ impl NetworkTask {
                 },
                 Some(done) = self.jobs.join_next() => Event::Done(ended(done)),
                 () = sleep_until(retry), if self.retry.is_some() => Event::RetryDue,
+                changed = next(self.events.as_mut()), if self.events.is_some() => {
+                    Event::Changed(changed)
+                }
+                tampered = next_tampering(self.watch.as_mut()), if self.watch.is_some() => {
+                    Event::Tampered(tampered)
+                }
+                () = sleep_until(alert.unwrap_or(retry)), if alert.is_some() => Event::AlertDue,
             };
             match event {
                 Event::Command(command) => self.command(command).await,
                 Event::Done(done) => self.done(done).await,
-                Event::RetryDue => self.update(self.book.wanted()).await,
+                Event::Changed(outcome) => self.machine_changed(outcome).await,
+                Event::Tampered(outcome) => self.tampered(outcome).await,
+                Event::RetryDue => self.look().await,
+                Event::AlertDue => self.tell(),
                 Event::InputsClosed => break,
             }
             self.tell_changes();
@@ -191,6 +260,12 @@ impl NetworkTask {
                 self.jobs
                     .spawn_blocking(move || Done::Found(answer, kernel.instances()));
             }
+            Command::Adopted(answer) => {
+                self.all_adopted();
+                let kernel = Arc::clone(&self.kernel);
+                self.jobs
+                    .spawn_blocking(move || Done::Adopted(answer, kernel.admit(Vec::new())));
+            }
             Command::Alive(answer) => reply(answer, Ok(())),
         }
     }
@@ -200,6 +275,15 @@ impl NetworkTask {
         if usable != self.usable {
             self.usable = usable;
             self.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// Who runs and was not taken over by now has no names any more.
+    fn all_adopted(&mut self) {
+        if std::mem::replace(&mut self.adopting, false) {
+            let networks = self.book.networks().cloned().collect();
+            let guests = self.guests.keys().chain(&self.busy).copied().collect();
+            self.names.keep_only(&networks, &guests);
         }
     }
 
@@ -229,20 +313,26 @@ impl NetworkTask {
                     self.attached(arrival, outcome).await;
                 }
             }
-            Done::Detached(outcomes) => {
-                self.detaching = false;
-                for (instance, answer, outcome) in outcomes {
-                    // What could not be taken away keeps its address booked.
-                    if outcome.is_ok() {
-                        self.found.remove(&instance);
-                        self.leave(instance).await;
-                    }
-                    reply(answer, outcome);
-                    self.next(instance).await;
-                }
-            }
+            Done::Changed(guest, answer, outcome) => self.changed(guest, answer, outcome).await,
+            Done::Detached(outcomes) => self.detached(outcomes).await,
+            Done::Adopted(answer, outcome) => reply(answer, outcome),
             Done::Found(answer, outcome) => reply(answer, outcome),
         }
+    }
+}
+
+/// What changes next. For ever nothing, if nobody tells.
+async fn next(events: Option<&mut Events>) -> io::Result<()> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_tampering(watch: Option<&mut Watch>) -> io::Result<Tampering> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -253,7 +343,7 @@ fn instance_of(command: &Command) -> Option<InstanceId> {
             Some(request.id)
         }
         Command::Detach(id, _) => Some(*id),
-        Command::Update(_) | Command::Found(_) | Command::Alive(_) => None,
+        Command::Update(_) | Command::Adopted(_) | Command::Found(_) | Command::Alive(_) => None,
     }
 }
 

@@ -2,31 +2,43 @@
 
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::{Done, NetworkTask, reply, survey};
-use crate::model::InstanceId;
+use crate::model::{Chain, InstanceId};
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::error::NetworkError;
+use crate::networkmanager::firewall::{Change, InstanceRules, allowed, exposed};
 use crate::networkmanager::handle::{Answer, AttachRequest, Attachment};
 use crate::networkmanager::names;
+use crate::networkmanager::nameservice::Publication;
 use crate::networkmanager::plan::{self, Seat};
 
 /// An instance on its way into a network.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    seat: Seat,
-    request: AttachRequest,
+    pub(super) guest: Guest,
     answer: Answer<Attachment>,
+    /// It runs already, and is connected.
+    adopted: bool,
+}
+
+/// An instance in a network, as it was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub(super) seat: Seat,
+    pub(super) request: AttachRequest,
+    pub(super) rules: InstanceRules,
 }
 
 impl NetworkTask {
     /// Books a seat, and has its inside made. Several are made at a time.
     pub(super) fn attach(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
+        self.all_adopted();
         let host_end = names::host_end(Uuid::new_v4());
         let old = self.found.remove(&request.id);
-        self.seat(request, host_end, answer, move |kernel, seat| {
+        self.seat(request, host_end, answer, false, move |kernel, seat| {
             let mut operations = plan::detach(seat.instance, old.as_deref());
             operations.extend(plan::prepare(seat));
             kernel.apply(&operations)
@@ -37,7 +49,7 @@ impl NetworkTask {
     pub(super) fn adopt(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
         // One that has none is found out by the check.
         let host_end = self.found.get(&request.id).cloned().unwrap_or_default();
-        self.seat(request, host_end, answer, Kernel::check);
+        self.seat(request, host_end, answer, true, Kernel::adopt);
     }
 
     fn seat(
@@ -45,40 +57,70 @@ impl NetworkTask {
         request: AttachRequest,
         host_end: String,
         answer: Answer<Attachment>,
+        adopted: bool,
         work: impl FnOnce(&Kernel, &Seat) -> Result<(), NetworkError> + Send + 'static,
     ) {
-        let seat = match self.book.take_seat(&request, host_end) {
-            Ok(seat) => seat,
+        let guest = match self.book_guest(request, host_end) {
+            Ok(guest) => guest,
             Err(error) => return reply(answer, Err(error)),
         };
 
+        let Guest { seat, request, .. } = &guest;
         debug!(instance_id = %seat.instance, service_id = %request.ident.service_id,
             subject_id = %request.ident.subject_id, index = request.ident.index, network = %seat.network,
             address = %seat.address, "instance gets its place in the network");
         self.busy.insert(seat.instance);
         let kernel = Arc::clone(&self.kernel);
         self.jobs.spawn_blocking(move || {
-            let outcome = work(&kernel, &seat);
-            Done::Prepared(
-                Arrival {
-                    seat,
-                    request,
-                    answer,
-                },
-                outcome,
-            )
+            let outcome = work(&kernel, &guest.seat);
+            let arrival = Arrival {
+                guest,
+                answer,
+                adopted,
+            };
+            Done::Prepared(Box::new(arrival), outcome)
         });
     }
 
-    pub(super) async fn prepared(&mut self, arrival: Arrival, outcome: Result<(), NetworkError>) {
+    /// Books what an instance asks for: its address, its rules, its names.
+    fn book_guest(
+        &mut self,
+        request: AttachRequest,
+        host_end: String,
+    ) -> Result<Guest, NetworkError> {
+        let seat = self.book.take_seat(&request, host_end)?;
+        let instance = seat.instance;
+        let rules = rules(&request, &seat).and_then(|rules| {
+            self.names.admit(&request, seat.address.address)?;
+            Ok(rules)
+        });
+
+        match rules {
+            Ok(rules) => Ok(Guest {
+                seat,
+                request,
+                rules,
+            }),
+            Err(error) => {
+                self.book.leave_seat(instance);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn prepared(
+        &mut self,
+        arrival: Box<Arrival>,
+        outcome: Result<(), NetworkError>,
+    ) {
         match outcome {
             Ok(()) => self.arriving.push(arrival),
             Err(error) => self.attached(arrival, Err(error)).await,
         }
     }
 
-    /// Connects all that wait for it in one job: one batch of netlink requests
-    /// for all of them.
+    /// Admits and connects all that wait for it in one job: one transaction of
+    /// the firewall and one batch of netlink requests for all of them.
     pub(super) fn connect_arriving(&mut self) {
         if self.connecting || self.arriving.is_empty() {
             return;
@@ -86,21 +128,31 @@ impl NetworkTask {
 
         self.connecting = true;
         let arrivals = std::mem::take(&mut self.arriving);
+        let publication = self.publisher.publication(&self.names);
+        let adopting = self.adopting;
         let kernel = Arc::clone(&self.kernel);
         let settings = Arc::clone(&self.settings);
         self.jobs.spawn_blocking(move || {
-            let seats: Vec<Seat> = arrivals
-                .iter()
-                .map(|arrival| arrival.seat.clone())
+            let (adopted, new): (Vec<_>, Vec<_>) =
+                arrivals.into_iter().partition(|arrival| arrival.adopted);
+            let adopted: Vec<_> = adopted
+                .into_iter()
+                .map(|arrival| {
+                    let outcome = take_over(&kernel, &arrival.guest, adopting);
+                    (arrival, outcome)
+                })
                 .collect();
-            let outcomes = kernel.connect(&seats);
-            let outcomes = arrivals.into_iter().zip(outcomes);
+            let seats = new.iter().map(|arrival| &arrival.guest);
+            let seats = seats.map(|guest| (guest.seat.clone(), guest.rules.clone()));
+            let outcomes = kernel.connect(seats.collect());
+            publish(publication);
+
+            let outcomes = adopted.into_iter().chain(new.into_iter().zip(outcomes));
             Done::Attached(
                 outcomes
                     .map(|(arrival, outcome)| {
-                        let outcome = outcome.map(|()| {
-                            kernel.attachment(&settings, &arrival.request, &arrival.seat)
-                        });
+                        let Guest { seat, request, .. } = &arrival.guest;
+                        let outcome = outcome.map(|()| kernel.attachment(&settings, request, seat));
                         (arrival, outcome)
                     })
                     .collect(),
@@ -110,33 +162,80 @@ impl NetworkTask {
 
     pub(super) async fn attached(
         &mut self,
-        arrival: Arrival,
+        arrival: Box<Arrival>,
         outcome: Result<Attachment, NetworkError>,
     ) {
-        let instance = arrival.seat.instance;
-        if outcome.is_err() {
+        let instance = arrival.guest.seat.instance;
+        if outcome.is_ok() {
+            self.found.remove(&instance);
+            self.guests.insert(instance, arrival.guest);
+        } else {
             self.leave(instance).await;
         }
         reply(arrival.answer, outcome);
         self.next(instance).await;
     }
 
+    /// Gives a guest what has changed.
     pub(super) fn change(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
-        let outcome = self
-            .book
-            .seat_of(&request)
-            .map(|seat| self.kernel.attachment(&self.settings, &request, &seat));
+        self.all_adopted();
+        let changed = self.book.seat_of(&request).and_then(|seat| {
+            let rules = rules(&request, &seat)?;
+            self.names.admit(&request, seat.address.address)?;
+            Ok(Guest {
+                seat,
+                request,
+                rules,
+            })
+        });
+        let guest = match changed {
+            Ok(guest) => guest,
+            Err(error) => return reply(answer, Err(error)),
+        };
+
+        debug!(instance_id = %guest.seat.instance, "place in the network changes");
+        self.busy.insert(guest.seat.instance);
+        let publication = self.publisher.publication(&self.names);
+        let kernel = Arc::clone(&self.kernel);
+        let settings = Arc::clone(&self.settings);
+        self.jobs.spawn_blocking(move || {
+            let outcome = kernel.admit(vec![admission(&guest)]);
+            publish(publication);
+            let outcome =
+                outcome.map(|()| kernel.attachment(&settings, &guest.request, &guest.seat));
+            Done::Changed(Box::new(guest), answer, outcome)
+        });
+    }
+
+    pub(super) async fn changed(
+        &mut self,
+        guest: Box<Guest>,
+        answer: Answer<Attachment>,
+        outcome: Result<Attachment, NetworkError>,
+    ) {
+        let instance = guest.seat.instance;
+        if outcome.is_ok() {
+            self.guests.insert(instance, *guest);
+        } else if let Some(before) = self.guests.get(&instance) {
+            // Nobody has taken its names meanwhile: it had them.
+            let address = before.seat.address.address;
+            if let Err(error) = self.names.admit(&before.request, address) {
+                warn!(instance_id = %instance, error = %Chain(&error), "names are lost");
+            }
+        }
         reply(answer, outcome);
+        self.next(instance).await;
     }
 
     pub(super) fn detach(&mut self, instance: InstanceId, answer: Answer<()>) {
+        self.all_adopted();
         debug!(instance_id = %instance, "instance leaves the network");
         self.busy.insert(instance);
         self.leaving.push((instance, answer));
     }
 
-    /// Detaches all that wait for it in one job: the kernel takes as long for
-    /// one as for many.
+    /// Detaches all that wait for it in one job: the kernel takes hardly longer
+    /// for many than for one.
     pub(super) fn detach_leaving(&mut self) {
         if self.detaching || self.leaving.is_empty() {
             return;
@@ -148,9 +247,14 @@ impl NetworkTask {
             .iter()
             .map(|&instance| (instance, self.host_end(instance)))
             .collect();
+        for &instance in &instances {
+            self.names.dismiss(instance);
+        }
+        let publication = self.publisher.publication(&self.names);
         let kernel = Arc::clone(&self.kernel);
         self.jobs.spawn_blocking(move || {
             let outcomes = kernel.detach(&named);
+            publish(publication);
             let outcomes = instances.into_iter().zip(answers).zip(outcomes);
             Done::Detached(
                 outcomes
@@ -158,6 +262,22 @@ impl NetworkTask {
                     .collect(),
             )
         });
+    }
+
+    pub(super) async fn detached(
+        &mut self,
+        outcomes: Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>,
+    ) {
+        self.detaching = false;
+        for (instance, answer, outcome) in outcomes {
+            // What could not be taken away keeps its address booked.
+            if outcome.is_ok() {
+                self.found.remove(&instance);
+                self.leave(instance).await;
+            }
+            reply(answer, outcome);
+            self.next(instance).await;
+        }
     }
 
     fn host_end(&self, instance: InstanceId) -> Option<String> {
@@ -171,6 +291,8 @@ impl NetworkTask {
     /// when CM no longer wants that.
     pub(super) async fn leave(&mut self, instance: InstanceId) {
         self.book.leave_seat(instance);
+        self.names.dismiss(instance);
+        self.guests.remove(&instance);
         let deserted = self.book.deserted();
         if deserted.is_empty() {
             return;
@@ -184,8 +306,46 @@ impl NetworkTask {
                     }
                 }
                 self.save().await;
+                self.tell_networks().await;
             }
             Err(error) => self.refused(&error, "bridges are left"),
         }
+    }
+}
+
+fn rules(request: &AttachRequest, seat: &Seat) -> Result<InstanceRules, NetworkError> {
+    let address = seat.address.address;
+
+    Ok(InstanceRules {
+        bridge: seat.bridge.clone(),
+        host_end: seat.host_end.clone(),
+        mac: crate::networkmanager::addresses::instance_mac(address),
+        address,
+        exposed: exposed(seat.instance, &request.exposed_ports)?,
+        allowed: allowed(seat.instance, &request.network.rules, address)?,
+        start: crate::model::Flow::default(),
+        limits: request.limits,
+    })
+}
+
+fn admission(guest: &Guest) -> Change {
+    Change::SetInstance(guest.seat.instance, guest.rules.clone())
+}
+
+/// While running instances are taken over, the firewall stays as it is until all
+/// have been. One that is taken over later has lost its permissions then.
+fn take_over(kernel: &Kernel, guest: &Guest, adopting: bool) -> Result<(), NetworkError> {
+    if adopting {
+        kernel.note_all([admission(guest)]);
+        return Ok(());
+    }
+
+    kernel.admit(vec![admission(guest)])
+}
+
+/// An instance runs on without its names; the next change tells them.
+fn publish(publication: Publication) {
+    if let Err(error) = publication.publish() {
+        warn!(error = %Chain(&error), "the name server does not learn of a change");
     }
 }

@@ -1,5 +1,7 @@
 //! Any sequence of commands and failures.
 
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,9 +16,9 @@ use crate::networkmanager::{NetworkError, names};
 
 const NETWORKS: u8 = 4;
 const INSTANCES: u128 = 6;
+const INTERFACES: [&str; 2] = ["eth0", "eth1"];
 
 /// What the task does around the book, without its loop.
-#[derive(Default)]
 struct World {
     book: Book,
     kernel: FakeKernel,
@@ -27,6 +29,21 @@ struct World {
 }
 
 impl World {
+    fn new(failures: Vec<bool>, undo_fails: bool, without_vlans: bool) -> Self {
+        let mut kernel = FakeKernel::default();
+        for name in INTERFACES {
+            kernel.add_interface(name);
+        }
+        kernel.failures = failures;
+        kernel.without_vlans = without_vlans;
+        Self {
+            book: Book::default(),
+            kernel,
+            undo_fails,
+            stuck: BTreeSet::new(),
+        }
+    }
+
     fn carry_out(&mut self, operations: &[Operation]) -> Result<(), String> {
         let mut undoing = false;
         let undo_fails = self.undo_fails;
@@ -53,8 +70,15 @@ impl World {
     }
 
     fn settle(&mut self) {
-        for plan in self.book.plans(&self.kernel.existing()) {
+        let existing = self.kernel.existing();
+        let vlans = self.book.vlans(&existing);
+        for plan in self.book.plans(&existing) {
             self.carry_out_plan(&plan);
+        }
+        let networks = vlans.networks.into_iter().flat_map(|plan| plan.operations);
+        let forwarding = self.book.forwarding(&existing);
+        for operation in vlans.leaving.into_iter().chain(networks).chain(forwarding) {
+            drop(self.carry_out(&[operation]));
         }
         for rejoin in self.book.rejoins(&self.kernel.existing()) {
             drop(self.kernel.perform(&[rejoin]));
@@ -64,6 +88,29 @@ impl World {
     fn update(&mut self, list: Vec<NetworkParameters>) {
         self.book.update(list, &self.kernel.existing());
         self.settle();
+    }
+
+    /// After an event.
+    fn look(&mut self) {
+        self.update(self.book.wanted());
+    }
+
+    /// Somebody deletes a bridge, or a link to other nodes.
+    fn delete(&mut self, n: usize) {
+        let links = self.kernel.links.iter();
+        let names: Vec<_> = links
+            .filter(|(_, link)| link.bridge || link.vlan.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !names.is_empty() {
+            let failures = std::mem::take(&mut self.kernel.failures);
+            let bridge = names[n % names.len()].clone();
+            self.kernel
+                .perform(&[Operation::DeleteBridge { bridge }])
+                .unwrap();
+            self.kernel.failures = failures;
+            self.look();
+        }
     }
 
     fn attach(&mut self, request: &AttachRequest) {
@@ -112,19 +159,6 @@ impl World {
             }
         }
     }
-
-    /// Everything but bridges, by instance.
-    fn instances(&self) -> BTreeSet<InstanceId> {
-        let links = (0..INSTANCES)
-            .map(InstanceId::from_u128)
-            .filter(|instance| self.kernel.has_link(*instance));
-        self.kernel
-            .namespaces
-            .keys()
-            .copied()
-            .chain(links)
-            .collect()
-    }
 }
 
 fn host_end(instance: InstanceId) -> String {
@@ -137,10 +171,15 @@ enum Action {
     Attach(Box<AttachRequest>),
     Detach(InstanceId),
     Restart,
+    /// The default routes lead elsewhere now, or nowhere.
+    Route(Vec<String>),
+    /// Somebody deletes the n-th link that is not an interface.
+    Delete(usize),
 }
 
-fn network(n: u8, subnet: u8, gateway: u8) -> NetworkParameters {
+fn network(n: u8, subnet: u8, gateway: u8, vlan_id: u64) -> NetworkParameters {
     NetworkParameters {
+        vlan_id,
         network_id: NetworkId::new(format!("network-{n}")),
         // 0: no subnet at all.
         subnet: match subnet {
@@ -153,7 +192,9 @@ fn network(n: u8, subnet: u8, gateway: u8) -> NetworkParameters {
 }
 
 fn any_network() -> impl Strategy<Value = NetworkParameters> {
-    (0..NETWORKS, 0..6_u8, 1..3_u8).prop_map(|(n, subnet, gateway)| network(n, subnet, gateway))
+    let vlan = prop_oneof![2 => Just(0), 3 => 1..5_u64, 1 => 4094..4097_u64];
+    (0..NETWORKS, 0..6_u8, 1..3_u8, vlan)
+        .prop_map(|(n, subnet, gateway, vlan)| network(n, subnet, gateway, vlan))
 }
 
 fn any_request() -> impl Strategy<Value = AttachRequest> {
@@ -178,6 +219,11 @@ fn any_action() -> impl Strategy<Value = Action> {
         5 => any_request().prop_map(|request| Action::Attach(Box::new(request))),
         2 => (0..INSTANCES).prop_map(|n| Action::Detach(InstanceId::from_u128(n))),
         1 => Just(Action::Restart),
+        1 => Just(INTERFACES.map(String::from).to_vec())
+            .prop_shuffle()
+            .prop_flat_map(|names| prop::sample::subsequence(names, 0..=INTERFACES.len()))
+            .prop_map(Action::Route),
+        1 => any::<usize>().prop_map(Action::Delete),
     ]
 }
 
@@ -204,6 +250,11 @@ fn run(
             }
             Action::Detach(instance) => world.detach(instance),
             Action::Restart => world.restart(&seats),
+            Action::Route(uplinks) => {
+                world.kernel.uplinks = uplinks;
+                world.look();
+            }
+            Action::Delete(n) => world.delete(n),
         }
         check(world)?;
     }
@@ -214,7 +265,10 @@ fn run(
 /// What is left when all failures are over and all is taken back is nothing.
 fn heal(world: &mut World) -> Result<(), TestCaseError> {
     world.kernel.failures.clear();
-    let good: Vec<_> = (0..NETWORKS).map(|n| network(n, n + 10, 1)).collect();
+    world.kernel.uplinks = vec!["eth1".into(), "eth0".into()];
+    let good: Vec<_> = (0..NETWORKS)
+        .map(|n| network(n, n + 10, 1, u64::from(n)))
+        .collect();
 
     world.update(good.clone());
     let bridges: BTreeMap<_, _> = world
@@ -225,6 +279,14 @@ fn heal(world: &mut World) -> Result<(), TestCaseError> {
         .map(|link| (link.alias.clone(), link.addresses.clone()))
         .collect();
     prop_assert_eq!(bridges.len(), good.len());
+    let uplink = world.kernel.links["eth1"].index;
+    let vlans = (1..NETWORKS).map(|n| {
+        let alias = names::network_alias(&NetworkId::new(format!("network-{n}")));
+        (u16::from(n), uplink, Some(alias))
+    });
+    prop_assert_eq!(world.vlans(), vlans.collect());
+    // What is as it should be is left alone.
+    prop_assert_eq!(world.pending(), 0);
     for network in good {
         let addresses = &bridges[&names::network_alias(&network.network_id)];
         let texts: Vec<_> = addresses
@@ -238,7 +300,8 @@ fn heal(world: &mut World) -> Result<(), TestCaseError> {
     for n in 0..INSTANCES {
         world.detach(InstanceId::from_u128(n));
     }
-    prop_assert_eq!(&world.kernel.links, &BTreeMap::new());
+    let left: Vec<_> = world.kernel.links.keys().collect();
+    prop_assert_eq!(left, INTERFACES);
     prop_assert_eq!(&world.kernel.namespaces, &BTreeMap::new());
     prop_assert!(world.book.networks.is_empty() && world.book.members.is_empty());
     Ok(())
@@ -250,8 +313,7 @@ proptest! {
         actions in prop::collection::vec(any_action(), 1..40),
         failures in any_failures(),
     ) {
-        let mut world = World::default();
-        world.kernel.failures = failures;
+        let mut world = World::new(failures, false, false);
 
         run(&mut world, actions, |world| {
             let present = world.instances();
@@ -273,11 +335,37 @@ proptest! {
         actions in prop::collection::vec(any_action(), 1..40),
         failures in any_failures(),
     ) {
-        let mut world = World { undo_fails: true, ..World::default() };
-        world.kernel.failures = failures;
+        let mut world = World::new(failures, true, false);
 
         run(&mut world, actions, |_| Ok(()))?;
 
         heal(&mut world)?;
+    }
+
+    #[test]
+    fn kernel_without_802_1q_has_everything_else(
+        actions in prop::collection::vec(any_action(), 1..40),
+    ) {
+        let mut world = World::new(Vec::new(), false, true);
+
+        run(&mut world, actions, |world| {
+            prop_assert!(world.vlans().is_empty());
+            Ok(())
+        })?;
+
+        world.kernel.without_vlans = false;
+        heal(&mut world)?;
+    }
+
+    #[test]
+    fn after_a_look_there_is_nothing_left_to_do(
+        actions in prop::collection::vec(any_action(), 1..40),
+    ) {
+        let mut world = World::new(Vec::new(), false, false);
+
+        run(&mut world, actions, |_| Ok(()))?;
+        world.look();
+
+        prop_assert_eq!(world.pending(), 0);
     }
 }
