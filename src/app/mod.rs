@@ -114,15 +114,16 @@ impl Unit {
         if let Some(path) = set_aside {
             report_damage(&reports, &path);
         }
-        // Nobody counts yet.
-        let traffic = watch::Sender::default().subscribe();
-        let (resources, monitor) = Resources::start(config, traffic, reports.clone());
-        tasks.spawn(named("resource monitor", monitor.run()));
         let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
         tasks.spawn(named("IAM client", iam_task.run()));
-        let (networks, network_task) =
-            Networks::start(database.clone(), network_settings(config)).await?;
+        let network_settings = NetworkSettings {
+            reports: Some(reports.clone()),
+            ..network_settings(config)
+        };
+        let (networks, network_task) = Networks::start(database.clone(), network_settings).await?;
         tasks.spawn(named("network manager", network_task.run()));
+        let (resources, monitor) = Resources::start(config, networks.traffic(), reports.clone());
+        tasks.spawn(named("resource monitor", monitor.run()));
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
         let run_dir = host_settings.run_dir.clone();
         let users = Users::new(move || content_in_use(&run_dir));
@@ -305,6 +306,7 @@ fn network_settings(config: &Config) -> NetworkSettings {
             .map(|host| (host.ip, host.hostname.clone()))
             .collect(),
         restrict_host: config.restrict_host_access,
+        poll_period: config.monitoring.poll_period,
         ..NetworkSettings::default()
     }
 }

@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::NetworkError;
-use crate::model::{InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId, Report};
+use crate::model::{
+    InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId, Report, Traffic,
+};
 
 /// What the network manager is told once.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct NetworkSettings {
     pub names: PathBuf,
     /// Instances reach nothing of the host but its name server.
     pub restrict_host: bool,
+    /// Between two readings of the traffic; at most a minute counts.
+    pub poll_period: Duration,
     /// Takes alerts. `None`: they are only logged.
     pub reports: Option<mpsc::Sender<Report>>,
 }
@@ -31,6 +36,7 @@ impl Default for NetworkSettings {
             namespaces: "/run/netns".into(),
             names: aos_names::DIRECTORY.into(),
             restrict_host: false,
+            poll_period: Duration::from_secs(10),
             reports: None,
         }
     }
@@ -120,11 +126,26 @@ pub(super) enum Command {
 pub struct Networks {
     commands: mpsc::Sender<Command>,
     changes: watch::Receiver<u64>,
+    traffic: watch::Receiver<Traffic>,
 }
 
 impl Networks {
-    pub(super) fn new(commands: mpsc::Sender<Command>, changes: watch::Receiver<u64>) -> Self {
-        Self { commands, changes }
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        changes: watch::Receiver<u64>,
+        traffic: watch::Receiver<Traffic>,
+    ) -> Self {
+        Self {
+            commands,
+            changes,
+            traffic,
+        }
+    }
+
+    /// Bytes of the current day, as they were read last.
+    #[must_use]
+    pub fn traffic(&self) -> watch::Receiver<Traffic> {
+        self.traffic.clone()
     }
 
     /// Changes whenever other networks can be used than before, or the same ones

@@ -26,18 +26,19 @@ use tracing::warn;
 pub(super) use self::events::Events;
 use self::netlink::Rtnetlink;
 use self::nft::Firewall;
-pub(super) use self::nft::{Tampering, Watch};
+pub(super) use self::nft::{Counters, Tampering, Watch};
 use self::session::{Session, find};
 use self::tables::Tables;
 pub(super) use self::uplink::is_unsupported;
 use super::addresses::InterfaceAddress;
+use super::bandwidth;
 use super::error::NetworkError;
 use super::existing::Existing;
 use super::firewall::{Change, InstanceRules, Rules};
 use super::handle::{AttachRequest, Attachment, NetworkSettings};
 use super::plan::{self, Operation, Place, Seat};
 use super::{hosts, names};
-use crate::model::{Chain, InstanceId};
+use crate::model::{Chain, Flow, InstanceId};
 
 /// Present when the kernel has IPv6.
 const IPV6: &str = "/proc/sys/net/ipv6/conf";
@@ -54,7 +55,12 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Takes the calling thread's network namespace for the host's, and sets up
     /// the directory of names for the namespaces of instances.
-    pub(super) fn open(namespaces: &Path, restrict_host: bool) -> Result<Self, NetworkError> {
+    /// The node's counters begin with `node`, unless they are there.
+    pub(super) fn open(
+        namespaces: &Path,
+        restrict_host: bool,
+        node: Flow,
+    ) -> Result<Self, NetworkError> {
         let directory = |source| NetworkError::Directory {
             path: namespaces.to_owned(),
             source,
@@ -67,6 +73,7 @@ impl Kernel {
         })?;
         let rules = Rules {
             restrict_host,
+            node,
             ..Rules::default()
         };
 
@@ -116,14 +123,18 @@ impl Kernel {
     /// Carries out all operations, also after one that failed, and returns the
     /// first error. Nothing is left of one that failed.
     pub(super) fn apply_each(&self, operations: &[Operation]) -> Result<(), NetworkError> {
-        operations.iter().fold(Ok(()), |outcome, operation| {
-            outcome.and(self.apply(std::slice::from_ref(operation)))
-        })
+        let mut outcome = Ok(());
+        for operation in operations {
+            let result = self.apply(std::slice::from_ref(operation));
+            outcome = outcome.and(result);
+        }
+
+        outcome
     }
 
-    /// Takes down what the firewall has already.
-    pub(super) fn note_all(&self, changes: impl IntoIterator<Item = Change>) {
-        self.tables().note(changes.into_iter().collect());
+    /// Takes over what an earlier SM has told the firewall.
+    pub(super) fn inherit(&self, changes: Vec<Change>) -> Result<(), NetworkError> {
+        self.tables().inherit(changes)
     }
 
     /// Changes the firewall, wholly or not at all.
@@ -137,6 +148,11 @@ impl Kernel {
         &self,
         seats: Vec<(Seat, InstanceRules)>,
     ) -> Vec<Result<(), NetworkError>> {
+        // Even an empty change would end the taking over.
+        if seats.is_empty() {
+            return Vec::new();
+        }
+
         let mut session = Session::new(self);
         let joins: Vec<Operation> = seats.iter().map(|(seat, _)| plan::connect(seat)).collect();
         let admissions = seats
@@ -157,11 +173,9 @@ impl Kernel {
                 .admit(vec![Change::SetInstance(instance, rules)])
                 .and_then(|()| session.perform(&[join]));
             if outcome.is_err() {
-                let [left] = &self.detach(&[(instance, Some(seat.host_end))])[..] else {
-                    unreachable!("one instance has one outcome");
-                };
-                if let Err(error) = left {
-                    warn!(error = %Chain(error), "something of a failed plan is left");
+                let (left, _) = self.detach(&[(instance, Some(seat.host_end))]);
+                for error in left.into_iter().filter_map(Result::err) {
+                    warn!(error = %Chain(&error), "something of a failed plan is left");
                 }
             }
             outcomes.push(outcome);
@@ -170,12 +184,35 @@ impl Kernel {
         outcomes
     }
 
+    /// Gives a connected instance other rules and speeds, or leaves it those that
+    /// it had `before`.
+    pub(super) fn change(
+        &self,
+        before: Option<&(Seat, InstanceRules)>,
+        (seat, rules): (&Seat, &InstanceRules),
+    ) -> Result<(), NetworkError> {
+        let old = before.map_or(seat.speeds, |(seat, _)| seat.speeds);
+        let shapes = bandwidth::shape(seat.instance, &seat.host_end, old, seat.speeds);
+        let shapes: Vec<Operation> = shapes.into_iter().map(Operation::Shape).collect();
+
+        let admission = Change::SetInstance(seat.instance, rules.clone());
+        self.admit(vec![admission])?;
+        self.apply(&shapes).inspect_err(|_| {
+            let back = before.map(|(seat, rules)| {
+                self.admit(vec![Change::SetInstance(seat.instance, rules.clone())])
+            });
+            if let Some(Err(error)) = back {
+                warn!(error = %Chain(&error), "a change that failed is left half done");
+            }
+        })
+    }
+
     /// Takes from instances all that they have, their host ends by name. One
-    /// outcome for each.
+    /// outcome for each, and what was counted for them last.
     pub(super) fn detach(
         &self,
         instances: &[(InstanceId, Option<String>)],
-    ) -> Vec<Result<(), NetworkError>> {
+    ) -> (Vec<Result<(), NetworkError>>, Counters) {
         let plans: Vec<Vec<Operation>> = instances
             .iter()
             .map(|(instance, host_end)| plan::detach(*instance, host_end.as_deref()))
@@ -201,14 +238,30 @@ impl Kernel {
 
         // Who is gone needs no permissions. Together, or else one by one.
         let gone = |(instance, _): &(InstanceId, _)| Change::RemoveInstance(*instance);
-        if self.admit(instances.iter().map(gone).collect()).is_err() {
+        let together = self.tables().change(instances.iter().map(gone).collect());
+        let last = together.unwrap_or_else(|_| {
+            let mut last = Counters::default();
             for (instance, outcome) in instances.iter().zip(&mut outcomes) {
-                let removed = self.admit(vec![gone(instance)]);
-                *outcome = std::mem::replace(outcome, Ok(())).and(removed);
+                match self.tables().change(vec![gone(instance)]) {
+                    Ok(counters) => last.instances.extend(counters.instances),
+                    Err(error) if outcome.is_ok() => *outcome = Err(error),
+                    Err(_) => {}
+                }
             }
-        }
+            last
+        });
 
-        outcomes
+        (outcomes, last)
+    }
+
+    /// What has been counted so far.
+    pub(super) fn counters(&self) -> Result<Counters, NetworkError> {
+        self.tables().counters()
+    }
+
+    /// Begins all counters and quotas from zero, and says what they said last.
+    pub(super) fn new_day(&self) -> Result<Counters, NetworkError> {
+        self.tables().new_day()
     }
 
     /// Notices what others do to the firewall; within a runtime.

@@ -5,6 +5,7 @@ use std::io;
 use tracing::{info, warn};
 
 use super::nft::{Counters, Firewall, Tampering, Watch};
+use crate::model::Flow;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, Rules};
 
@@ -29,9 +30,21 @@ impl Tables {
         }
     }
 
-    /// Takes changes down that the kernel has already, or will get with the
-    /// first change.
-    pub(in crate::networkmanager) fn note(&mut self, changes: Vec<Change>) {
+    /// Takes over what is there already: the kernel gets it with the first
+    /// change, or, when that has been, at once.
+    pub(in crate::networkmanager) fn inherit(
+        &mut self,
+        changes: Vec<Change>,
+    ) -> Result<(), NetworkError> {
+        if self.whole {
+            return self.change(changes).map(drop);
+        }
+
+        self.note(changes);
+        Ok(())
+    }
+
+    fn note(&mut self, changes: Vec<Change>) {
         for change in changes {
             self.wanted.apply(change);
         }
@@ -56,6 +69,22 @@ impl Tables {
         };
 
         outcome.inspect_err(|_| self.note(undo))
+    }
+
+    /// What has been counted so far.
+    pub(in crate::networkmanager) fn counters(&mut self) -> Result<Counters, NetworkError> {
+        self.firewall.counters()
+    }
+
+    /// Begins all counters and quotas from zero, and says what they said last.
+    pub(in crate::networkmanager) fn new_day(&mut self) -> Result<Counters, NetworkError> {
+        let last = self.firewall.new_day()?;
+        self.wanted.node = Flow::default();
+        for rules in self.wanted.instances.values_mut() {
+            rules.start = Flow::default();
+        }
+
+        Ok(last)
     }
 
     /// Notices what others do to the tables; within a runtime.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::machine::{Machine, Manager, id, network, on_own_machine, request};
 use super::transfer::{Transfer, datagrams};
+use crate::model::Flow;
 use crate::model::InstanceId;
 use crate::networkmanager::Speeds;
 use crate::networkmanager::apply::Kernel;
@@ -39,7 +40,7 @@ fn both(kbit: u64) -> Speeds {
 }
 
 fn kernel(machine: &Machine) -> Kernel {
-    Kernel::open(&machine.namespaces()).unwrap()
+    Kernel::open(&machine.namespaces(), false, Flow::default()).unwrap()
 }
 
 /// The limits that an instance has.

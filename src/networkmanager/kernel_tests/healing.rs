@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::machine::{Machine, id, ip, network, on_own_machine, request};
+use crate::model::Flow;
 use crate::networkmanager::apply::Kernel;
 
 const A: [u8; 4] = [10, 1, 0, 2];
@@ -69,7 +70,7 @@ fn nothing_happens_when_nothing_changes() {
             .update(vec![network("provider", [10, 1, 0])])
             .await;
         manager.networks.alive().await.unwrap();
-        let mut events = Kernel::open(&machine.namespaces())
+        let mut events = Kernel::open(&machine.namespaces(), false, Flow::default())
             .unwrap()
             .events()
             .unwrap();
@@ -92,7 +93,7 @@ fn many_changes_are_few_events() {
         let networks = &manager.networks;
         networks.update(vec![network("provider", [10, 1, 0])]).await;
         networks.alive().await.unwrap();
-        let mut events = Kernel::open(&machine.namespaces())
+        let mut events = Kernel::open(&machine.namespaces(), false, Flow::default())
             .unwrap()
             .events()
             .unwrap();

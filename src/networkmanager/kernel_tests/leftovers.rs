@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use super::machine::{id, network, on_own_machine, request};
+use crate::model::Flow;
 use crate::networkmanager::addresses::InterfaceAddress;
 use crate::networkmanager::apply::Kernel;
 use crate::networkmanager::plan::{self, Operation, Seat};
@@ -55,7 +56,7 @@ fn attach_that_fails_inside_the_namespace_leaves_nothing() {
         let before = machine.inventory();
 
         // The gateway is in a subnet that the address is not in.
-        let kernel = Kernel::open(&machine.namespaces()).unwrap();
+        let kernel = Kernel::open(&machine.namespaces(), false, Flow::default()).unwrap();
         let refused = kernel
             .apply(&plan::attach(&Seat {
                 instance: id(1),

@@ -5,6 +5,7 @@
 //! beside the loop, for several instances at a time, and one instance's
 //! commands keep their order.
 
+mod counting;
 mod provide;
 mod seats;
 mod tell;
@@ -22,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use self::seats::{Arrival, Guest};
 use crate::model::{Backoff, InstanceId, NetworkId};
 use crate::networkmanager::addresses::Subnet;
-use crate::networkmanager::apply::{Events, Kernel, Tampering, Watch};
+use crate::networkmanager::apply::{Counters, Events, Kernel, Tampering, Watch};
 use crate::networkmanager::book::Book;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::existing::Existing;
@@ -30,6 +31,7 @@ use crate::networkmanager::firewall::BridgeRules;
 use crate::networkmanager::handle::{Answer, Attachment, Command, NetworkSettings, Networks};
 use crate::networkmanager::nameservice::{NameDirectory, NameFiles, Publisher};
 use crate::networkmanager::store::{self, Stored};
+use crate::networkmanager::traffic::{Moment, TrafficKeeper};
 use crate::networkmanager::troubles::Troubles;
 use crate::storage::Database;
 
@@ -78,6 +80,7 @@ pub struct NetworkTask {
     /// The networks that could be used when `changes` was last raised.
     usable: Vec<(NetworkId, Subnet, Ipv4Addr)>,
     changes: watch::Sender<u64>,
+    keeper: TrafficKeeper,
     /// When the machine is looked at again: something was refused, or has
     /// changed.
     retry: Option<Instant>,
@@ -99,6 +102,7 @@ enum Event {
     Done(Done),
     Changed(io::Result<()>),
     Tampered(io::Result<Tampering>),
+    CountDue,
     RetryDue,
     AlertDue,
     InputsClosed,
@@ -116,7 +120,10 @@ enum Done {
         Result<Attachment, NetworkError>,
     ),
     Adopted(Answer<()>, Result<(), NetworkError>),
-    Detached(Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>),
+    Detached(
+        Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>,
+        Counters,
+    ),
     Found(
         Answer<Vec<InstanceId>>,
         Result<Vec<InstanceId>, NetworkError>,
@@ -133,10 +140,13 @@ impl Networks {
         settings: NetworkSettings,
     ) -> Result<(Self, NetworkTask), NetworkError> {
         let saved = store::load(&database).await?;
+        let (keeper, traffic) =
+            TrafficKeeper::load(database.clone(), settings.poll_period, Moment::now()).await?;
+        let node = keeper.node();
         let (kernel, files, names) = blocking({
             let settings = settings.clone();
             move || {
-                let kernel = Kernel::open(&settings.namespaces, settings.restrict_host)?;
+                let kernel = Kernel::open(&settings.namespaces, settings.restrict_host, node)?;
                 let (files, names) = NameFiles::open(&settings.names)?;
                 Ok::<_, NetworkError>((Arc::new(kernel), files, names))
             }
@@ -172,6 +182,7 @@ impl Networks {
             usable: Vec::new(),
             changes,
             retry: None,
+            keeper,
             calm_until: None,
             calm: CALM,
             worked: false,
@@ -184,10 +195,10 @@ impl Networks {
         task.watch_firewall();
         let existing = survey(&task.kernel).await?;
         task.settle(&existing).await;
-        task.usable = task.book.usable();
         task.calm_down();
+        task.usable = task.book.usable();
 
-        Ok((Self::new(sender, changed), task))
+        Ok((Self::new(sender, changed, traffic), task))
     }
 }
 
@@ -209,6 +220,7 @@ impl NetworkTask {
                 changed = next(self.events.as_mut()), if self.events.is_some() => {
                     Event::Changed(changed)
                 }
+                () = sleep_until(self.keeper.next_due()), if self.can_count() => Event::CountDue,
                 tampered = next_tampering(self.watch.as_mut()), if self.watch.is_some() => {
                     Event::Tampered(tampered)
                 }
@@ -219,6 +231,7 @@ impl NetworkTask {
                 Event::Done(done) => self.done(done).await,
                 Event::Changed(outcome) => self.machine_changed(outcome).await,
                 Event::Tampered(outcome) => self.tampered(outcome).await,
+                Event::CountDue => self.count().await,
                 Event::RetryDue => self.look().await,
                 Event::AlertDue => self.tell(),
                 Event::InputsClosed => break,
@@ -235,7 +248,7 @@ impl NetworkTask {
             self.connect_arriving();
             self.detach_leaving();
             let Some(done) = self.jobs.join_next().await else {
-                return;
+                return self.close().await;
             };
             self.done(ended(done)).await;
         }
@@ -270,20 +283,20 @@ impl NetworkTask {
         }
     }
 
-    fn tell_changes(&mut self) {
-        let usable = self.book.usable();
-        if usable != self.usable {
-            self.usable = usable;
-            self.changes.send_modify(|changes| *changes += 1);
-        }
-    }
-
     /// Who runs and was not taken over by now has no names any more.
     fn all_adopted(&mut self) {
         if std::mem::replace(&mut self.adopting, false) {
             let networks = self.book.networks().cloned().collect();
             let guests = self.guests.keys().chain(&self.busy).copied().collect();
             self.names.keep_only(&networks, &guests);
+        }
+    }
+
+    fn tell_changes(&mut self) {
+        let usable = self.book.usable();
+        if usable != self.usable {
+            self.usable = usable;
+            self.changes.send_modify(|changes| *changes += 1);
         }
     }
 
@@ -314,7 +327,7 @@ impl NetworkTask {
                 }
             }
             Done::Changed(guest, answer, outcome) => self.changed(guest, answer, outcome).await,
-            Done::Detached(outcomes) => self.detached(outcomes).await,
+            Done::Detached(outcomes, last) => self.detached(outcomes, &last).await,
             Done::Adopted(answer, outcome) => reply(answer, outcome),
             Done::Found(answer, outcome) => reply(answer, outcome),
         }

@@ -7,13 +7,14 @@ use uuid::Uuid;
 
 use super::{Done, NetworkTask, reply, survey};
 use crate::model::{Chain, InstanceId};
-use crate::networkmanager::apply::Kernel;
+use crate::networkmanager::apply::{Counters, Kernel};
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, InstanceRules, allowed, exposed};
 use crate::networkmanager::handle::{Answer, AttachRequest, Attachment};
 use crate::networkmanager::names;
 use crate::networkmanager::nameservice::Publication;
 use crate::networkmanager::plan::{self, Seat};
+use crate::networkmanager::traffic::Moment;
 
 /// An instance on its way into a network.
 #[derive(Debug)]
@@ -92,7 +93,8 @@ impl NetworkTask {
         let instance = seat.instance;
         let rules = rules(&request, &seat).and_then(|rules| {
             self.names.admit(&request, seat.address.address)?;
-            Ok(rules)
+            let start = self.keeper.start(instance);
+            Ok(InstanceRules { start, ..rules })
         });
 
         match rules {
@@ -129,7 +131,6 @@ impl NetworkTask {
         self.connecting = true;
         let arrivals = std::mem::take(&mut self.arriving);
         let publication = self.publisher.publication(&self.names);
-        let adopting = self.adopting;
         let kernel = Arc::clone(&self.kernel);
         let settings = Arc::clone(&self.settings);
         self.jobs.spawn_blocking(move || {
@@ -138,7 +139,7 @@ impl NetworkTask {
             let adopted: Vec<_> = adopted
                 .into_iter()
                 .map(|arrival| {
-                    let outcome = take_over(&kernel, &arrival.guest, adopting);
+                    let outcome = kernel.inherit(vec![admission(&arrival.guest)]);
                     (arrival, outcome)
                 })
                 .collect();
@@ -170,6 +171,7 @@ impl NetworkTask {
             self.found.remove(&instance);
             self.guests.insert(instance, arrival.guest);
         } else {
+            self.keeper.stop(Moment::now(), [(instance, None)]).await;
             self.leave(instance).await;
         }
         reply(arrival.answer, outcome);
@@ -182,6 +184,8 @@ impl NetworkTask {
         let changed = self.book.seat_of(&request).and_then(|seat| {
             let rules = rules(&request, &seat)?;
             self.names.admit(&request, seat.address.address)?;
+            let start = self.keeper.start(seat.instance);
+            let rules = InstanceRules { start, ..rules };
             Ok(Guest {
                 seat,
                 request,
@@ -195,11 +199,13 @@ impl NetworkTask {
 
         debug!(instance_id = %guest.seat.instance, "place in the network changes");
         self.busy.insert(guest.seat.instance);
+        let before = self.guests.get(&guest.seat.instance);
+        let before = before.map(|guest| (guest.seat.clone(), guest.rules.clone()));
         let publication = self.publisher.publication(&self.names);
         let kernel = Arc::clone(&self.kernel);
         let settings = Arc::clone(&self.settings);
         self.jobs.spawn_blocking(move || {
-            let outcome = kernel.admit(vec![admission(&guest)]);
+            let outcome = kernel.change(before.as_ref(), (&guest.seat, &guest.rules));
             publish(publication);
             let outcome =
                 outcome.map(|()| kernel.attachment(&settings, &guest.request, &guest.seat));
@@ -253,13 +259,14 @@ impl NetworkTask {
         let publication = self.publisher.publication(&self.names);
         let kernel = Arc::clone(&self.kernel);
         self.jobs.spawn_blocking(move || {
-            let outcomes = kernel.detach(&named);
+            let (outcomes, last) = kernel.detach(&named);
             publish(publication);
             let outcomes = instances.into_iter().zip(answers).zip(outcomes);
             Done::Detached(
                 outcomes
                     .map(|((instance, answer), outcome)| (instance, answer, outcome))
                     .collect(),
+                last,
             )
         });
     }
@@ -267,8 +274,14 @@ impl NetworkTask {
     pub(super) async fn detached(
         &mut self,
         outcomes: Vec<(InstanceId, Answer<()>, Result<(), NetworkError>)>,
+        last: &Counters,
     ) {
         self.detaching = false;
+        let gone = outcomes
+            .iter()
+            .filter(|(_, _, outcome)| outcome.is_ok())
+            .map(|(instance, ..)| (*instance, last.instances.get(instance).copied()));
+        self.keeper.stop(Moment::now(), gone).await;
         for (instance, answer, outcome) in outcomes {
             // What could not be taken away keeps its address booked.
             if outcome.is_ok() {
@@ -330,17 +343,6 @@ fn rules(request: &AttachRequest, seat: &Seat) -> Result<InstanceRules, NetworkE
 
 fn admission(guest: &Guest) -> Change {
     Change::SetInstance(guest.seat.instance, guest.rules.clone())
-}
-
-/// While running instances are taken over, the firewall stays as it is until all
-/// have been. One that is taken over later has lost its permissions then.
-fn take_over(kernel: &Kernel, guest: &Guest, adopting: bool) -> Result<(), NetworkError> {
-    if adopting {
-        kernel.note_all([admission(guest)]);
-        return Ok(());
-    }
-
-    kernel.admit(vec![admission(guest)])
 }
 
 /// An instance runs on without its names; the next change tells them.
