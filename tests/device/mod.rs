@@ -3,6 +3,7 @@
 //!
 //! - [`lab`]: the device, commands in it, files on it
 //! - [`manager`]: the service manager's unit, and the instances that run
+//! - [`outside`]: a host at the device's uplink, and traffic that goes on
 //! - [`server`]: a server of packages
 //! - [`unit`]: CM and IAM
 //! - [`state`]: the desired state, as a value
@@ -13,6 +14,7 @@
 
 pub(crate) mod lab;
 pub(crate) mod manager;
+pub(crate) mod outside;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod state;

@@ -41,6 +41,13 @@ impl State {
         }
     }
 
+    /// One more network.
+    pub(crate) fn network(mut self, id: &str, subnet: &str, gateway: &str) -> Self {
+        self.networks
+            .push(json!({"id": id, "subnet": subnet, "ip": gateway}));
+        self
+    }
+
     pub(crate) fn service(mut self, service: &PackedService) -> Self {
         self.services.push(service.entry.clone());
         self

@@ -123,14 +123,18 @@ impl Kernel {
     /// Carries out all operations, also after one that failed, and returns the
     /// first error. Nothing is left of one that failed.
     pub(super) fn apply_each(&self, operations: &[Operation]) -> Result<(), NetworkError> {
-        operations.iter().fold(Ok(()), |outcome, operation| {
-            outcome.and(self.apply(std::slice::from_ref(operation)))
-        })
+        let mut outcome = Ok(());
+        for operation in operations {
+            let result = self.apply(std::slice::from_ref(operation));
+            outcome = outcome.and(result);
+        }
+
+        outcome
     }
 
-    /// Takes down what the firewall has already.
-    pub(super) fn note_all(&self, changes: impl IntoIterator<Item = Change>) {
-        self.tables().note(changes.into_iter().collect());
+    /// Takes over what an earlier SM has told the firewall.
+    pub(super) fn inherit(&self, changes: Vec<Change>) -> Result<(), NetworkError> {
+        self.tables().inherit(changes)
     }
 
     /// Changes the firewall, wholly or not at all.
@@ -144,6 +148,11 @@ impl Kernel {
         &self,
         seats: Vec<(Seat, InstanceRules)>,
     ) -> Vec<Result<(), NetworkError>> {
+        // Even an empty change would end the taking over.
+        if seats.is_empty() {
+            return Vec::new();
+        }
+
         let mut session = Session::new(self);
         let joins: Vec<Operation> = seats.iter().map(|(seat, _)| plan::connect(seat)).collect();
         let admissions = seats

@@ -30,9 +30,21 @@ impl Tables {
         }
     }
 
-    /// Takes changes down that the kernel has already, or will get with the
-    /// first change.
-    pub(in crate::networkmanager) fn note(&mut self, changes: Vec<Change>) {
+    /// Takes over what is there already: the kernel gets it with the first
+    /// change, or, when that has been, at once.
+    pub(in crate::networkmanager) fn inherit(
+        &mut self,
+        changes: Vec<Change>,
+    ) -> Result<(), NetworkError> {
+        if self.whole {
+            return self.change(changes).map(drop);
+        }
+
+        self.note(changes);
+        Ok(())
+    }
+
+    fn note(&mut self, changes: Vec<Change>) {
         for change in changes {
             self.wanted.apply(change);
         }

@@ -63,17 +63,16 @@ impl FakeKernel {
                 }
                 None => refuse(),
             },
-            Operation::AddAddress { bridge, address } => match self.links.get_mut(bridge) {
-                Some(link) => {
-                    link.addresses.insert(*address);
-                    Ok(())
-                }
-                None => refuse(),
-            },
+            Operation::AddAddress { bridge, address } => {
+                match self.links.get_mut(bridge) {
+                    Some(link) => link.addresses.insert(*address),
+                    None => return refuse(),
+                };
+                Ok(())
+            }
             Operation::RemoveAddress { bridge, address } => {
-                if let Some(link) = self.links.get_mut(bridge) {
-                    link.addresses.remove(address);
-                }
+                let link = self.links.get_mut(bridge);
+                link.map(|link| link.addresses.remove(address));
                 Ok(())
             }
             Operation::CreateNamespace { instance } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::cases::allow;
 use super::machine::{dial, id, network, on_own_machine, request};
 use crate::networkmanager::NetworkError;
 
@@ -33,7 +34,7 @@ fn instances_of_a_network_reach_each_other_and_the_gateway() {
             attachment.netns,
             machine.namespaces().join(id(1).to_string())
         );
-        assert!(attachment.hosts.contains("10.1.0.2\tprovider web\n"));
+        assert!(attachment.hosts.contains("10.1.0.2\tprovider web-2\n"));
         machine
             .connect(id(1), id(2), B.into())
             .unwrap()
@@ -63,7 +64,9 @@ fn packets_to_elsewhere_are_forwarded_by_the_gateway() {
             ])
             .await;
 
-        networks.attach(request(id(1), "one", A)).await.unwrap();
+        let mut caller = request(id(1), "one", A);
+        allow(&mut caller, &[([10, 2, 0, 2].into(), "1:65535", "tcp")]);
+        networks.attach(caller).await.unwrap();
         networks
             .attach(request(id(2), "other", [10, 2, 0, 2]))
             .await

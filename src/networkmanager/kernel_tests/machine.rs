@@ -12,15 +12,15 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aos_names::NetworkNames;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::model::Flow;
-use crate::model::{InstanceId, NetworkParameters, Report};
+use super::places::Place;
+use crate::model::{Flow, InstanceId, NetworkParameters};
 use crate::networkmanager::apply::{Kernel, netns};
 use crate::networkmanager::existing::{Existing, Link};
 use crate::networkmanager::names;
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it may take until something is mended.
 const HEALING: Duration = Duration::from_secs(20);
 /// How long a test may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(super) struct Machine {
     directory: TempDir,
@@ -79,16 +79,15 @@ pub(super) fn on_own_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) 
 impl Machine {
     /// Starts a network manager, as after a start of SM.
     pub(super) async fn start(&self) -> Manager {
-        self.start_with(None).await
+        self.start_with(NetworkSettings::default()).await
     }
 
-    /// Starts a network manager that raises alerts here.
-    pub(super) async fn start_with(&self, reports: Option<mpsc::Sender<Report>>) -> Manager {
+    /// Starts one with settings, but for the directories.
+    pub(super) async fn start_with(&self, settings: NetworkSettings) -> Manager {
         let settings = NetworkSettings {
-            reports,
             namespaces: self.directory.path().join("netns"),
             names: self.directory.path().join("names"),
-            ..NetworkSettings::default()
+            ..settings
         };
         let (networks, task) = Networks::start(self.database.clone(), settings)
             .await
@@ -152,7 +151,7 @@ impl Machine {
             if !links.iter().any(dying) {
                 break links;
             }
-            assert!(start.elapsed() < PATIENCE, "released links stay: {links:?}");
+            assert!(start.elapsed() < LIMIT, "released links stay: {links:?}");
             thread::yield_now();
         };
         inventory.extend(links.into_keys());
@@ -162,6 +161,35 @@ impl Machine {
                 .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()),
         );
         inventory
+    }
+
+    /// All nftables rules, without order, numbers and what they have counted.
+    pub(super) fn rules(&self) -> BTreeSet<String> {
+        // Elements of sets come several in a line, and differently each time.
+        Place::here()
+            .sh("nft -s list ruleset")
+            .split(['\n', ','])
+            .map(|line| line.trim_matches(['\t', ' ', '{', '}']).to_owned())
+            .collect()
+    }
+
+    /// What the name server is told: networks, and one line for each name.
+    pub(super) fn published(&self) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        for entry in fs::read_dir(self.directory.path().join("names")).unwrap() {
+            let text = fs::read(entry.unwrap().path()).unwrap();
+            let file = NetworkNames::read(&text).unwrap();
+            let network = format!(
+                "in {} on {} {}/{}",
+                file.network, file.bridge, file.gateway, file.prefix
+            );
+            for instance in file.instances {
+                let names = instance.names.iter();
+                lines.extend(names.map(|name| format!("{name} {} {network}", instance.address)));
+            }
+            lines.insert(network);
+        }
+        lines
     }
 
     pub(super) fn namespaces(&self) -> std::path::PathBuf {
@@ -282,7 +310,8 @@ pub(super) fn request(id: InstanceId, provider: &str, address: [u8; 4]) -> Attac
             ..NetworkParameters::default()
         },
         provider_id: provider.into(),
-        hostname: Some("web".into()),
+        // Two of a network may not have the same.
+        hostname: Some(format!("web-{}", address[3])),
         exposed_ports: Vec::new(),
         speeds: Default::default(),
         limits: Default::default(),

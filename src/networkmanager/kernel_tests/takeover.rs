@@ -51,7 +51,7 @@ fn connections_survive_the_change_of_the_manager() {
             .unwrap();
 
         assert_eq!(found, [id(1), id(2)]);
-        assert!(attachment.hosts.contains("10.1.0.2\tprovider web"));
+        assert!(attachment.hosts.contains("10.1.0.2\tprovider web-2"));
         connection.talk().unwrap();
         assert_eq!(machine.links(), before);
         let taken = manager.networks.attach(request(id(3), "provider", A)).await;

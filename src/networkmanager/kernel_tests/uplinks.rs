@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::machine::{Machine, Manager, id, ip, network, on_own_machine, request};
 use crate::model::{AlertKind, NetworkParameters, Report};
+use crate::networkmanager::NetworkSettings;
 
 const A: [u8; 4] = [10, 1, 0, 2];
 
@@ -48,7 +49,11 @@ async fn alert(reports: &mut mpsc::Receiver<Report>) -> String {
 
 async fn manager_with_alerts(machine: &Machine) -> (Manager, mpsc::Receiver<Report>) {
     let (sender, reports) = mpsc::channel(8);
-    (machine.start_with(Some(sender)).await, reports)
+    let settings = NetworkSettings {
+        reports: Some(sender),
+        ..NetworkSettings::default()
+    };
+    (machine.start_with(settings).await, reports)
 }
 
 #[test]

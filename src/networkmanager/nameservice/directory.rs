@@ -80,10 +80,15 @@ impl NameDirectory {
         networks: &BTreeSet<NetworkId>,
         instances: &BTreeSet<InstanceId>,
     ) {
-        self.networks.retain(|id, _| networks.contains(id));
+        self.keep_networks(networks);
         for network in self.networks.values_mut() {
             network.members.retain(|id, _| instances.contains(id));
         }
+    }
+
+    /// Takes out all networks but these.
+    pub(in crate::networkmanager) fn keep_networks(&mut self, networks: &BTreeSet<NetworkId>) {
+        self.networks.retain(|id, _| networks.contains(id));
     }
 
     /// Says where a network is. Its instances stay.

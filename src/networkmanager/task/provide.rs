@@ -174,7 +174,7 @@ impl NetworkTask {
         let (kernel, adopting) = (Arc::clone(&self.kernel), self.adopting);
         blocking(move || {
             if adopting {
-                kernel.note_all(changes);
+                kernel.inherit(changes)?;
             } else if !changes.is_empty() {
                 kernel.admit(changes)?;
             }
@@ -189,6 +189,8 @@ impl NetworkTask {
                 None => self.names.remove_network(&network),
             }
         }
+        let networks = self.book.networks().cloned().collect();
+        self.names.keep_networks(&networks);
         let publication = self.publisher.publication(&self.names);
         blocking(move || publication.publish()).await
     }

@@ -136,14 +136,19 @@ impl NetworkTask {
         self.jobs.spawn_blocking(move || {
             let (adopted, new): (Vec<_>, Vec<_>) =
                 arrivals.into_iter().partition(|arrival| arrival.adopted);
-            kernel.note_all(adopted.iter().map(|arrival| &arrival.guest).map(admission));
+            let adopted: Vec<_> = adopted
+                .into_iter()
+                .map(|arrival| {
+                    let outcome = kernel.inherit(vec![admission(&arrival.guest)]);
+                    (arrival, outcome)
+                })
+                .collect();
             let seats = new.iter().map(|arrival| &arrival.guest);
             let seats = seats.map(|guest| (guest.seat.clone(), guest.rules.clone()));
             let outcomes = kernel.connect(seats.collect());
             publish(publication);
 
-            let adopted = adopted.into_iter().map(|arrival| (arrival, Ok(())));
-            let outcomes = adopted.chain(new.into_iter().zip(outcomes));
+            let outcomes = adopted.into_iter().chain(new.into_iter().zip(outcomes));
             Done::Attached(
                 outcomes
                     .map(|(arrival, outcome)| {
