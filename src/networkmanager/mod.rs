@@ -23,6 +23,7 @@ mod kernel_tests;
 mod names;
 mod nameservice;
 mod plan;
+mod seat;
 mod store;
 mod takeover;
 mod task;

@@ -9,8 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::addresses::{InterfaceAddress, Mac};
-use super::bandwidth::{self, Shape};
-use super::handle::Speeds;
+use super::bandwidth::{self, Shape, Shaping};
+pub(super) use super::seat::Seat;
 use crate::model::{InstanceId, NetworkId};
 
 /// One change of the machine.
@@ -218,19 +218,6 @@ impl fmt::Display for Operation {
     }
 }
 
-/// An instance's place in a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seat {
-    pub(super) instance: InstanceId,
-    pub(super) network: NetworkId,
-    pub(super) bridge: String,
-    /// Name of the host's end of its veth pair.
-    pub(super) host_end: String,
-    pub(super) address: InterfaceAddress,
-    pub(super) gateway: Ipv4Addr,
-    pub(super) speeds: Speeds,
-}
-
 /// Makes all of an instance's seat but the connection to the bridge.
 pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
     let instance = seat.instance;
@@ -248,7 +235,7 @@ pub(super) fn prepare(seat: &Seat) -> Vec<Operation> {
             gateway: seat.gateway,
         },
     ];
-    let limits = bandwidth::shape(instance, &seat.host_end, Speeds::default(), seat.speeds);
+    let limits = bandwidth::shape(instance, &seat.host_end, Shaping::default(), seat.speeds);
     operations.extend(limits.into_iter().map(Operation::Shape));
     operations
 }
@@ -338,7 +325,7 @@ mod tests {
                 prefix: 24,
             },
             gateway: Ipv4Addr::new(10, 1, 0, 1),
-            speeds: Speeds::default(),
+            speeds: crate::networkmanager::Speeds::default(),
         }
     }
 

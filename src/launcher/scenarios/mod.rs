@@ -5,6 +5,7 @@ mod events;
 mod full;
 mod healing;
 mod lists;
+mod networks;
 mod random;
 mod updates;
 

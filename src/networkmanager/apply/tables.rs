@@ -61,10 +61,12 @@ impl Tables {
             .rev()
             .map(|change| self.undo(change))
             .collect();
-        self.note(changes.clone());
         let outcome = if self.whole {
-            self.firewall.change(changes)
+            let outcome = self.firewall.change(&changes);
+            self.note(changes);
+            outcome
         } else {
+            self.note(changes);
             self.begin()
         };
 

@@ -283,12 +283,13 @@ impl fmt::Display for ObjectId {
     }
 }
 
+/// One direction of a flow.
+type Direction = fn(&mut Flow) -> &mut u64;
+
 /// Whose traffic a counter of this name counts (`None`: the node's), and which
 /// part of the flow it is.
-pub(in crate::networkmanager) fn in_flow(
-    name: &str,
-) -> Option<(Option<InstanceId>, fn(&mut Flow) -> &mut u64)> {
-    let (owner, part): (_, fn(&mut Flow) -> &mut u64) = match name.strip_prefix(IN) {
+pub(in crate::networkmanager) fn in_flow(name: &str) -> Option<(Option<InstanceId>, Direction)> {
+    let (owner, part): (_, Direction) = match name.strip_prefix(IN) {
         Some(owner) => (owner, |flow| &mut flow.received),
         None => (name.strip_prefix(OUT)?, |flow| &mut flow.sent),
     };

@@ -73,20 +73,13 @@ fn instance() -> impl Strategy<Value = InstanceRules> {
         (any::<Option<u32>>(), any::<Option<u32>>()),
         any::<u32>(),
     )
-        .prop_map(
-            |(address, ports, allowed, (download, upload), seen)| InstanceRules {
-                bridge: "br".into(),
-                host_end: format!("veth{:011x}", u32::from(address)),
-                mac: instance_mac(address),
-                address,
-                exposed: ports
-                    .into_iter()
-                    .map(|port| Exposed {
-                        protocol: Protocol::Tcp,
-                        port,
-                    })
-                    .collect(),
-                allowed,
+        .prop_map(|(address, ports, allowed, (download, upload), seen)| {
+            let exposed = ports.into_iter().map(|port| Exposed {
+                protocol: Protocol::Tcp,
+                port,
+            });
+            InstanceRules {
+                exposed: exposed.collect(),
                 start: Flow {
                     received: seen.into(),
                     sent: 0,
@@ -95,8 +88,22 @@ fn instance() -> impl Strategy<Value = InstanceRules> {
                     download: download.map(u64::from),
                     upload: upload.map(u64::from),
                 },
-            },
-        )
+                ..seated(address, allowed)
+            }
+        })
+}
+
+fn seated(address: Ipv4Addr, allowed: Vec<Allowed>) -> InstanceRules {
+    InstanceRules {
+        bridge: "br".into(),
+        host_end: format!("veth{:011x}", u32::from(address)),
+        mac: instance_mac(address),
+        address,
+        exposed: Vec::new(),
+        allowed,
+        start: Flow::default(),
+        limits: TrafficLimits::default(),
+    }
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -216,6 +223,26 @@ proptest! {
                 prop_assert_eq!(set, SetId::Allowed);
             }
             prop_assert_eq!(element.object.is_some(), set.shape().objects.is_some());
+        }
+    }
+
+    #[test]
+    fn allowed_ranges_never_overlap(lists in vec(vec(allowed(), 0..6), 0..4)) {
+        let mut rules = Rules::default();
+        for (n, allowed) in (2_u8..).zip(lists) {
+            let id = InstanceId::from_u128(n.into());
+            rules.instances.insert(id, seated(Ipv4Addr::new(172, 17, 0, n), allowed));
+        }
+
+        let mut ends: Option<Vec<u8>> = None;
+        for (set, element) in rules.contents().elements {
+            let Edge::To(end) = element.edge else { continue };
+            prop_assert_eq!(set, SetId::Allowed);
+            // Sorted by all but the ports first.
+            if let Some(last) = &ends {
+                prop_assert!(*last < element.key, "{last:?} {:?}", element.key);
+            }
+            ends = Some(end);
         }
     }
 }

@@ -24,10 +24,9 @@ async fn with_limits(machine: &Machine, speeds: Speeds) -> Manager {
     let mut limited = request(id(1), "provider", A);
     limited.speeds = speeds;
     networks.attach(limited).await.unwrap();
-    networks
-        .attach(request(id(2), "provider", B))
-        .await
-        .unwrap();
+    let mut other = request(id(2), "provider", B);
+    other.hostname = None;
+    networks.attach(other).await.unwrap();
 
     manager
 }

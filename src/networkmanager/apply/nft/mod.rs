@@ -118,14 +118,14 @@ impl Firewall {
     /// instances have sent and received at last that have no rules any more.
     pub(in crate::networkmanager) fn change(
         &mut self,
-        changes: Vec<Change>,
+        changes: &[Change],
     ) -> Result<Counters, NetworkError> {
-        let old = self.rules.contents_of(&changes);
+        let old = self.rules.contents_of(changes);
         let mut rules = self.rules.clone();
-        for change in &changes {
+        for change in changes {
             rules.apply(change.clone());
         }
-        let mut difference = Difference::between(&old, &rules.contents_of(&changes));
+        let mut difference = Difference::between(&old, &rules.contents_of(changes));
 
         let mut last = Seen::new();
         match self.send(&mut difference, &mut last) {

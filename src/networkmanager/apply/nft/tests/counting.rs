@@ -98,7 +98,7 @@ fn limit_cuts_off_at_the_packet_and_only_the_world() {
         // A larger limit counts at once, and what was used is not forgotten.
         limited.limits = limits(None, 5000 + 8 * 128);
         firewall
-            .change(vec![Change::SetInstance(id(1), limited.clone())])
+            .change(&[Change::SetInstance(id(1), limited.clone())])
             .unwrap();
         let passed = (0..5)
             .filter(|_| lab.send(&client, &server, 100).is_some())
@@ -108,12 +108,12 @@ fn limit_cuts_off_at_the_packet_and_only_the_world() {
         // Without a limit all passes, and a new one counts what has been.
         limited.limits = limits(None, None);
         firewall
-            .change(vec![Change::SetInstance(id(1), limited.clone())])
+            .change(&[Change::SetInstance(id(1), limited.clone())])
             .unwrap();
         assert!(lab.send(&client, &server, 100).is_some());
         limited.limits = limits(None, 5000 + 8 * 128);
         firewall
-            .change(vec![Change::SetInstance(id(1), limited)])
+            .change(&[Change::SetInstance(id(1), limited)])
             .unwrap();
         assert!(lab.send(&client, &server, 100).is_some());
         assert_eq!(lab.send(&client, &server, 100), None);
@@ -154,9 +154,7 @@ fn instance_that_goes_tells_its_last_bytes() {
         firewall.restore(lab.rules()).unwrap();
         assert!(lab.reaches("a1", "world", WORLD, 80));
 
-        let last = firewall
-            .change(vec![Change::RemoveInstance(id(1))])
-            .unwrap();
+        let last = firewall.change(&[Change::RemoveInstance(id(1))]).unwrap();
 
         assert_eq!(last.instances.len(), 1);
         assert_eq!(last.instances[&id(1)].sent, 10 + HEADERS);

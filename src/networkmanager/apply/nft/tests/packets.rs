@@ -114,7 +114,7 @@ fn rule_that_is_taken_back_ends_what_it_had_allowed() {
         let caller = rules.instances.get_mut(&id(1)).unwrap();
         caller.allowed = Vec::new();
         let change = Change::SetInstance(id(1), caller.clone());
-        firewall.change(vec![change]).unwrap();
+        firewall.change(&[change]).unwrap();
 
         server
             .set_read_timeout(client.read_timeout().unwrap())

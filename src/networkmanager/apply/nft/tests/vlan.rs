@@ -46,7 +46,10 @@ fn instances_of_both_nodes_reach_each_other_and_not_the_other_gateway() {
         // Neither asks for the gateway there, nor tells of its own.
         assert!(!lab.pings("node", GATEWAY_A));
         assert!(!neighbours(&lab, "node").contains("0a:00:00:00:00:01"));
-        lab.ip("node", &format!("addr add {GATEWAY_A}/24 dev eth0\n"));
+        lab.ip(
+            "node",
+            &format!("addr add {GATEWAY_A}/24 dev eth0\nneigh flush all\n"),
+        );
         assert!(!lab.reaches_from("node", GATEWAY_A, "a1", A1, 81));
         assert!(lab.pings("a1", GATEWAY_A));
         let known = neighbours(&lab, "a1");
@@ -68,9 +71,7 @@ fn address_of_an_instance_is_claimed_elsewhere_only_when_it_has_gone() {
         // It moves to the other node, where nobody waits for an answer any more.
         lab.ip("node", "neigh flush all\n");
         lab.run("ip", &["netns", "del", "a2"]);
-        firewall
-            .change(vec![Change::RemoveInstance(id(2))])
-            .unwrap();
+        firewall.change(&[Change::RemoveInstance(id(2))]).unwrap();
         assert!(lab.reaches_from("node", A2, "a1", A1, 80));
     });
 }
