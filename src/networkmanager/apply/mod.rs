@@ -264,6 +264,11 @@ impl Kernel {
         self.tables().new_day()
     }
 
+    /// Chains of other firewalls that drop what we accept.
+    pub(super) fn foreign_drops(&self) -> Result<Vec<String>, NetworkError> {
+        self.tables().foreign_drops()
+    }
+
     /// Notices what others do to the firewall; within a runtime.
     pub(super) fn watch(&self) -> io::Result<Watch> {
         self.tables().watch()

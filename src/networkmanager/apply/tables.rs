@@ -89,6 +89,11 @@ impl Tables {
         Ok(last)
     }
 
+    /// Chains of other firewalls that drop what we accept.
+    pub(in crate::networkmanager) fn foreign_drops(&mut self) -> Result<Vec<String>, NetworkError> {
+        self.firewall.foreign_drops()
+    }
+
     /// Notices what others do to the tables; within a runtime.
     pub(in crate::networkmanager) fn watch(&self) -> io::Result<Watch> {
         self.firewall.watch()

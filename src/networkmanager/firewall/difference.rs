@@ -58,6 +58,7 @@ impl Difference {
     }
 
     /// Nothing has to change.
+    #[cfg(test)]
     pub(in crate::networkmanager) fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -116,8 +116,8 @@ impl NetworkTask {
         outcome: Result<(), NetworkError>,
     ) {
         match outcome {
-            Ok(()) => self.arriving.push(arrival),
-            Err(error) => self.attached(arrival, Err(error)).await,
+            Ok(()) => self.arriving.push(*arrival),
+            Err(error) => self.attached(*arrival, Err(error)).await,
         }
     }
 
@@ -163,7 +163,7 @@ impl NetworkTask {
 
     pub(super) async fn attached(
         &mut self,
-        arrival: Box<Arrival>,
+        arrival: Arrival,
         outcome: Result<Attachment, NetworkError>,
     ) {
         let instance = arrival.guest.seat.instance;
