@@ -42,13 +42,6 @@ fn alice() -> AttachRequest {
     request
 }
 
-/// Where Alice is, as soon as her link passes packets.
-fn connected(machine: &Machine) -> Place {
-    let alice = Place::of(machine, id(1));
-    alice.wait_carrier("eth0");
-    alice
-}
-
 /// Sends so many packets of [`PACKET`] bytes, one after the other; says how
 /// many came.
 fn sent_and_come(from: &Place, to: &Place, address: Ipv4Addr, count: usize) -> usize {
@@ -83,7 +76,7 @@ fn public_traffic_is_cut_at_the_limit_each_way_and_private_is_not() {
         request.limits.download = Some(30 * PACKET);
         request.limits.upload = Some(20 * PACKET);
         manager.networks.attach(request).await.unwrap();
-        let alice = connected(&machine);
+        let alice = Place::of(&machine, id(1));
 
         let down = sent_and_come(&public.place, &alice, ALICE, 50);
         let up = sent_and_come(&alice, &public.place, public.address, 50);
@@ -105,7 +98,7 @@ fn what_was_used_is_used_after_a_restart_and_a_change() {
         let mut request = alice();
         request.limits.upload = Some(20 * PACKET);
         manager.networks.attach(request.clone()).await.unwrap();
-        let alice = connected(&machine);
+        let alice = Place::of(&machine, id(1));
         let send = |count| sent_and_come(&alice, &public.place, public.address, count);
         assert_eq!(send(10), 10);
 
@@ -128,7 +121,7 @@ fn what_was_used_is_used_after_a_restart_and_a_change() {
         request.limits.upload = Some(20 * PACKET);
         manager.networks.detach(id(1)).await.unwrap();
         manager.networks.attach(request).await.unwrap();
-        let again = connected(&machine);
+        let again = Place::of(&machine, id(1));
         let none = sent_and_come(&again, &public.place, public.address, 5);
         assert_eq!(none, 0);
     });
@@ -162,7 +155,7 @@ fn public_traffic_is_told_to_the_byte_and_kept() {
         };
         let manager = start(&machine).await;
         manager.networks.attach(alice()).await.unwrap();
-        let (alice_place, host) = (connected(&machine), Place::here());
+        let (alice_place, host) = (Place::of(&machine, id(1)), Place::here());
         let pass = |from: &Place, to: &Place, address, count| {
             assert_eq!(sent_and_come(from, to, address, count), count);
         };
@@ -189,7 +182,7 @@ fn public_traffic_is_told_to_the_byte_and_kept() {
         // One that comes back on the same day goes on.
         manager.networks.detach(id(1)).await.unwrap();
         manager.networks.attach(alice()).await.unwrap();
-        let alice_place = connected(&machine);
+        let alice_place = Place::of(&machine, id(1));
         pass(&alice_place, &public.place, public.address, 1);
         wait_told(&manager, packets(5, 3), packets(23, 20)).await;
     });
@@ -244,7 +237,7 @@ fn speeds_are_kept_each_way_and_change_in_place() {
         request.speeds.download = Some(8_000);
         request.speeds.upload = Some(4_000);
         manager.networks.attach(request.clone()).await.unwrap();
-        let (alice, host) = (connected(&machine), Place::here());
+        let (alice, host) = (Place::of(&machine, id(1)), Place::here());
         let mut measured = Vec::new();
 
         measured.push((8_000.0, rate(&host, &alice, ALICE, 8_000)));

@@ -48,12 +48,20 @@ impl Place {
         place
     }
 
-    /// Where an instance runs.
+    /// Where an attached instance runs, as soon as its links pass packets.
     pub(super) fn of(machine: &Machine, instance: InstanceId) -> Self {
         let path = machine.namespaces().join(instance.to_string());
-        Self {
+        let place = Self {
             namespace: netns::open(&path).unwrap().expect("it is attached"),
+        };
+        place.wait_carrier("eth0");
+        let host_end = machine.host_end(instance).unwrap();
+        let links = machine.links().links;
+        let master = links[&host_end].master;
+        for (bridge, _) in links.iter().filter(|(_, of)| Some(of.index) == master) {
+            Self::here().wait_carrier(bridge);
         }
+        place
     }
 
     /// For programs that are told a namespace by a file.
@@ -71,7 +79,7 @@ impl Place {
 
     /// Waits until a link knows that its other end is up; that can take a
     /// second, in which it passes nothing.
-    pub(super) fn wait_carrier(&self, link: &str) {
+    fn wait_carrier(&self, link: &str) {
         let end = Instant::now() + PATIENCE;
         while !self
             .sh(&format!("ip link show {link}"))
