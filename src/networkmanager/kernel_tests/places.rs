@@ -102,10 +102,18 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A counter of `/proc/net/snmp`, such as `Tcp` `RetransSegs`.
-    pub(super) fn counter(&self, protocol: &str, name: &str) -> u64 {
+    /// TCP segments of connections that were sent again because they were lost.
+    /// Those of which the first one came too are not: a busy machine makes TCP
+    /// impatient.
+    pub(super) fn resent(&self) -> u64 {
+        let needless = ["TCPSynRetrans", "TCPDSACKRecvSegs"];
+        let needless = needless.map(|name| self.counter("netstat", "TcpExt", name));
+        self.counter("snmp", "Tcp", "RetransSegs") - needless.iter().sum::<u64>()
+    }
+
+    fn counter(&self, file: &str, protocol: &str, name: &str) -> u64 {
         let text = self
-            .run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))
+            .run(|| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")))
             .unwrap();
         let prefix = format!("{protocol}: ");
         let mut rows = text.lines().filter_map(|line| line.strip_prefix(&prefix));

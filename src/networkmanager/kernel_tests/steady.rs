@@ -99,7 +99,7 @@ impl Transfer {
     pub(super) fn start(from: &Place, to: &Place, address: Ipv4Addr) -> Self {
         let listener = to.run(|| TcpListener::bind((address, 0))).unwrap();
         let target = listener.local_addr().unwrap();
-        let resent_before = from.counter("Tcp", "RetransSegs");
+        let resent_before = from.resent();
         let mut client = from
             .run(|| TcpStream::connect_timeout(&target, PATIENCE))
             .unwrap();
@@ -158,7 +158,7 @@ impl Transfer {
         self.stop.send(()).unwrap();
         let sent = self.writer.join().unwrap().unwrap();
         let received = self.reader.join().unwrap().unwrap();
-        let resent = from.counter("Tcp", "RetransSegs") - self.resent_before;
+        let resent = from.resent() - self.resent_before;
         assert_eq!(
             received.bytes, sent,
             "{received:?}, {resent} segments sent again"
