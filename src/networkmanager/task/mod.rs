@@ -61,6 +61,8 @@ pub struct NetworkTask {
     publisher: Publisher,
     /// The networks that firewall and name server know.
     told: BTreeMap<String, BridgeRules>,
+    /// Why the firewall does not know the networks that are not in `told`.
+    untold: Option<Arc<NetworkError>>,
     /// Running instances are being taken over.
     adopting: bool,
     /// Names of the links of instances that were found and not yet taken over.
@@ -168,6 +170,7 @@ impl Networks {
             names: NameDirectory::inherited(names),
             publisher: Publisher::new(files),
             told: BTreeMap::new(),
+            untold: None,
             // After a boot there is nobody to wait for.
             adopting: existing.host_ends().next().is_some(),
             found: existing

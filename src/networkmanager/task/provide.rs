@@ -182,8 +182,14 @@ impl NetworkTask {
             }
         });
         match told.await {
-            Ok(()) => self.told = rules,
-            Err(error) => self.refused(&error, "the firewall does not know all networks"),
+            Ok(()) => {
+                self.told = rules;
+                self.untold = None;
+            }
+            Err(error) => {
+                self.refused(&error, "the firewall does not know all networks");
+                self.untold = Some(Arc::new(error));
+            }
         }
     }
 

@@ -92,6 +92,7 @@ impl NetworkTask {
         let seat = self.book.take_seat(&request, host_end)?;
         let instance = seat.instance;
         let rules = rules(&request, &seat).and_then(|rules| {
+            self.check_guarded(&seat)?;
             self.names.admit(&request, seat.address.address)?;
             let start = self.keeper.start(instance);
             Ok(InstanceRules { start, ..rules })
@@ -107,6 +108,18 @@ impl NetworkTask {
                 self.book.leave_seat(instance);
                 Err(error)
             }
+        }
+    }
+
+    /// Nobody gets into a network that the firewall does not know: nothing would
+    /// hold it back there.
+    fn check_guarded(&self, seat: &Seat) -> Result<(), NetworkError> {
+        match &self.untold {
+            Some(fault) if !self.told.contains_key(&seat.bridge) => Err(NetworkError::NotUsable {
+                network: seat.network.clone(),
+                fault: Arc::clone(fault),
+            }),
+            _ => Ok(()),
         }
     }
 
