@@ -350,7 +350,9 @@ fn changed_rules_and_name_servers_leave_the_process_alone() {
     let mut unit = Unit::start(&device);
     let service = Service::sleeper("a").pack(&device);
     let state = |port: &str, dns: &str| {
-        let rule = json!({"dst_ip": "172.31.0.10", "dst_port": port, "proto": "tcp"});
+        let rule = json!({
+            "src_ip": address(10), "dst_ip": "172.31.0.10", "dst_port": port, "proto": "tcp",
+        });
         let network = json!({
             "subnet": "172.30.0.0/16", "ip": address(10), "dns": [dns], "rules": [rule],
         });
