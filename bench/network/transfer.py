@@ -50,12 +50,12 @@ def make_bare():
     for name in ("one", "two", "plain", "first", "second", "remote"):
         add(name)
     link("one", "two", "eth0", "eth0", "10.9.0.2/24", "10.9.0.3/24")
-    ip("-n plain link add br type bridge")
-    ip("-n plain address add 10.8.0.1/24 dev br")
-    ip("-n plain link set br up")
+    ip("-n plain link add bridge0 type bridge")
+    ip("-n plain address add 10.8.0.1/24 dev bridge0")
+    ip("-n plain link set bridge0 up")
     for name, port, address in (("first", "port1", "10.8.0.2/24"), ("second", "port2", "10.8.0.3/24")):
         link("plain", name, port, "eth0", None, address)
-        ip(f"-n plain link set {port} master br")
+        ip(f"-n plain link set {port} master bridge0")
         ip(f"-n {name} route add default via 10.8.0.1")
     link("plain", "remote", "up0", "eth0", "203.0.113.1/24", "203.0.113.2/24")
     ip("-n remote route add default via 203.0.113.1")
