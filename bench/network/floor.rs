@@ -19,6 +19,8 @@ use rtnetlink::sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use super::wire::{self, Batch, CREATE, EXCL};
 use super::{Rights, address, id, other};
 
+/// More than processors: the kernel waits much of the time. Fewer are slower.
+const WORKERS: usize = 16;
 const OWN: &str = "/proc/thread-self/ns/net";
 const DISABLE_IPV6: &str = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
 const BRIDGE: &str = "br-floor";
@@ -57,7 +59,6 @@ pub(super) struct Floor {
     links: Socket,
     tables: Socket,
     rights: Rights,
-    workers: usize,
 }
 
 impl Floor {
@@ -77,7 +78,6 @@ impl Floor {
             links: wire::open(NETLINK_ROUTE)?,
             tables: wire::open(NETLINK_NETFILTER)?,
             rights,
-            workers: thread::available_parallelism()?.get(),
         })
     }
 
@@ -94,7 +94,7 @@ impl Floor {
             }
         };
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.workers.min(instances.len()))
+            let workers: Vec<_> = (0..WORKERS.min(instances.len()))
                 .map(|_| scope.spawn(work))
                 .collect();
             workers

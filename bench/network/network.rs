@@ -58,11 +58,7 @@ fn main() -> Result<()> {
 
 async fn serve(directory: &Path, rights: Rights) -> Result<()> {
     let opened = Database::open(&directory.join("servicemanager.db"), &[])?;
-    let settings = NetworkSettings {
-        names: directory.join("names"),
-        ..NetworkSettings::default()
-    };
-    let (networks, task) = Networks::start(opened.database, settings).await?;
+    let (networks, task) = Networks::start(opened.database, NetworkSettings::default()).await?;
     let task = tokio::spawn(task.run());
     let parameters = NetworkParameters {
         network_id: PROVIDER.into(),
@@ -182,12 +178,16 @@ enum Job {
 }
 
 /// The floor, in a thread with a host of its own, whose tables are a copy of
-/// those that the network manager has made by now.
+/// those that the network manager has made by now, but for the rules.
 fn spawn_floor(directory: &Path, rights: Rights) -> Result<impl Fn(Job) -> Result<Duration>> {
     let tables = directory.join("tables.nft");
     let listed = Command::new("nft").args(["list", "ruleset"]).output()?;
     ensure!(listed.status.success(), "cannot list the tables");
-    std::fs::write(&tables, listed.stdout)?;
+    // `nft` does not read again what it prints of all rules. They are not looked
+    // at when elements come and go; all of them have comments, and no set has.
+    let listed = String::from_utf8(listed.stdout)?;
+    let sets = listed.lines().filter(|line| !line.contains(" comment "));
+    std::fs::write(&tables, sets.collect::<Vec<_>>().join("\n"))?;
 
     let names = directory.join("floor");
     let (jobs, wanted) = mpsc::sync_channel::<Job>(1);
