@@ -28,7 +28,7 @@ use crate::launcher::{
     Launcher, LauncherEnds, LauncherTask, LinuxHost, LinuxSettings, content_in_use,
 };
 use crate::layermanager::{CheckSettings, Content, ContentSettings, Downloads, Users};
-use crate::model::{Alert, AlertKind, Report};
+use crate::model::{Alert, AlertKind, Chain, Report};
 use crate::networkmanager::{NetworkSettings, Networks};
 use crate::resourcemanager::Resources;
 use crate::storage::{Database, Opened, WorkdirLock};
@@ -144,7 +144,10 @@ impl Unit {
         };
         let (launcher, launcher_task) =
             LauncherTask::start(Arc::new(host), database.clone(), ends).await?;
-        networks.adopted().await?;
+        if let Err(error) = networks.adopted().await {
+            // Each instance that starts says so again, as its error.
+            warn!(error = %Chain(&error), "the firewall is not in place");
+        }
         tasks.spawn(named("launcher", launcher_task.run()));
         tasks.spawn(named("content check", check));
         tasks.spawn(named("signal for the check", pass_on(check_wanted, demand)));

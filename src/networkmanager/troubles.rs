@@ -27,6 +27,8 @@ pub(super) enum Subject {
     Vlan(NetworkId),
     /// Forwarding of packets from this link.
     Forwarding(String),
+    /// A chain of another firewall.
+    ForeignFirewall(String),
 }
 
 /// One trouble as it is found.

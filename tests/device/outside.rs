@@ -82,6 +82,11 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
+    /// Begins traffic of the device itself.
+    pub(crate) fn of_the_host(device: &Device, arguments: &str) -> Self {
+        Self::start(device, "", arguments)
+    }
+
     /// Begins traffic from inside an instance.
     pub(crate) fn inside(device: &Device, instance: &str, arguments: &str) -> Self {
         let enter = format!("nsenter --net=/run/netns/{instance}");

@@ -25,7 +25,6 @@ use tracing::warn;
 
 pub(super) use self::events::Events;
 use self::netlink::Rtnetlink;
-use self::nft::Firewall;
 pub(super) use self::nft::{Counters, Tampering, Watch};
 use self::session::{Session, find};
 use self::tables::Tables;
@@ -67,21 +66,19 @@ impl Kernel {
         };
         netns::prepare_directory(namespaces).map_err(directory)?;
         let host = netns::own().map_err(directory)?;
-        let firewall = Firewall::open(host.as_fd()).map_err(|source| NetworkError::Firewall {
-            operation: "talk to the kernel's firewall".into(),
-            source,
-        })?;
         let rules = Rules {
             restrict_host,
             node,
             ..Rules::default()
         };
 
+        let tables = Tables::new(host.try_clone().map_err(directory)?.into(), rules);
+
         Ok(Self {
             namespaces: namespaces.to_owned(),
             host,
             ipv6: Path::new(IPV6).exists(),
-            tables: Mutex::new(Tables::new(firewall, rules)),
+            tables: Mutex::new(tables),
         })
     }
 
@@ -264,8 +261,13 @@ impl Kernel {
         self.tables().new_day()
     }
 
+    /// Chains of other firewalls that drop what we accept.
+    pub(super) fn foreign_drops(&self) -> Result<Vec<String>, NetworkError> {
+        self.tables().foreign_drops()
+    }
+
     /// Notices what others do to the firewall; within a runtime.
-    pub(super) fn watch(&self) -> io::Result<Watch> {
+    pub(super) fn watch(&self) -> Result<Watch, NetworkError> {
         self.tables().watch()
     }
 

@@ -1,11 +1,11 @@
 //! The firewall as it is wanted, beside the firewall that the kernel has.
 
-use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use tracing::{info, warn};
 
 use super::nft::{Counters, Firewall, Tampering, Watch};
-use crate::model::Flow;
+use crate::model::{Chain, Flow};
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, Rules};
 
@@ -15,16 +15,20 @@ use crate::networkmanager::firewall::{Change, Rules};
 /// instances go on with them while they are taken over one by one.
 #[derive(Debug)]
 pub(in crate::networkmanager) struct Tables {
-    firewall: Firewall,
+    host: OwnedFd,
+    /// `None`: the kernel has not been asked yet, or has no nf_tables.
+    firewall: Option<Firewall>,
     wanted: Rules,
     /// The kernel has what is wanted, as far as we know.
     whole: bool,
 }
 
 impl Tables {
-    pub(super) fn new(firewall: Firewall, wanted: Rules) -> Self {
+    /// The tables of the network namespace `host`.
+    pub(super) fn new(host: OwnedFd, wanted: Rules) -> Self {
         Self {
-            firewall,
+            host,
+            firewall: None,
             wanted,
             whole: false,
         }
@@ -61,26 +65,47 @@ impl Tables {
             .rev()
             .map(|change| self.undo(change))
             .collect();
-        let outcome = if self.whole {
-            let outcome = self.firewall.change(&changes);
+        if self.whole {
+            let outcome = self.firewall()?.change(&changes);
             self.note(changes);
-            outcome
-        } else {
-            self.note(changes);
-            self.begin()
+            return outcome.inspect_err(|_| self.note(undo));
+        }
+
+        let takes_away = changes
+            .iter()
+            .all(|change| matches!(change, Change::RemoveBridge(_) | Change::RemoveInstance(_)));
+        self.note(changes);
+        match self.begin() {
+            // Who leaves is not held up by tables that cannot be had: there is
+            // nothing in them.
+            Err(error) if takes_away => {
+                warn!(error = %Chain(&error), "there is no firewall");
+                Ok(Counters::default())
+            }
+            outcome => outcome.inspect_err(|_| self.note(undo)),
+        }
+    }
+
+    fn firewall(&mut self) -> Result<&mut Firewall, NetworkError> {
+        let firewall = match self.firewall.take() {
+            Some(firewall) => firewall,
+            None => Firewall::open(self.host.as_fd()).map_err(|source| NetworkError::Firewall {
+                operation: "use the kernel's firewall: is nf_tables there?".into(),
+                source,
+            })?,
         };
 
-        outcome.inspect_err(|_| self.note(undo))
+        Ok(self.firewall.insert(firewall))
     }
 
     /// What has been counted so far.
     pub(in crate::networkmanager) fn counters(&mut self) -> Result<Counters, NetworkError> {
-        self.firewall.counters()
+        self.firewall()?.counters()
     }
 
     /// Begins all counters and quotas from zero, and says what they said last.
     pub(in crate::networkmanager) fn new_day(&mut self) -> Result<Counters, NetworkError> {
-        let last = self.firewall.new_day()?;
+        let last = self.firewall()?.new_day()?;
         self.wanted.node = Flow::default();
         for rules in self.wanted.instances.values_mut() {
             rules.start = Flow::default();
@@ -89,9 +114,19 @@ impl Tables {
         Ok(last)
     }
 
+    /// Chains of other firewalls that drop what we accept.
+    pub(in crate::networkmanager) fn foreign_drops(&mut self) -> Result<Vec<String>, NetworkError> {
+        self.firewall()?.foreign_drops()
+    }
+
     /// Notices what others do to the tables; within a runtime.
-    pub(in crate::networkmanager) fn watch(&self) -> io::Result<Watch> {
-        self.firewall.watch()
+    pub(in crate::networkmanager) fn watch(&mut self) -> Result<Watch, NetworkError> {
+        self.firewall()?
+            .watch()
+            .map_err(|source| NetworkError::Firewall {
+                operation: "hear of changes of the firewall".into(),
+                source,
+            })
     }
 
     /// Makes the kernel's tables what is wanted, after others changed them.
@@ -103,14 +138,17 @@ impl Tables {
         if self.whole {
             let by = tampering.by.as_deref().unwrap_or("another program");
             warn!(by, "the firewall was changed from outside, and is mended");
-            self.firewall.heal(tampering)?;
+            let healed = self.firewall()?.heal(tampering);
+            self.whole = healed.is_ok();
+            healed?;
         }
 
         Ok(())
     }
 
     fn begin(&mut self) -> Result<Counters, NetworkError> {
-        let counters = self.firewall.restore(self.wanted.clone())?;
+        let wanted = self.wanted.clone();
+        let counters = self.firewall()?.restore(wanted)?;
         self.whole = true;
         info!(
             networks = self.wanted.bridges.len(),

@@ -107,19 +107,7 @@ impl FakeKernel {
             }
             Operation::JoinBridge {
                 host_end, bridge, ..
-            } => {
-                let Some(index) = self.links.get(bridge).map(|link| link.index) else {
-                    return refuse();
-                };
-                match self.links.get_mut(host_end) {
-                    Some(link) => {
-                        link.master = Some(index);
-                        link.up = true;
-                        Ok(())
-                    }
-                    None => refuse(),
-                }
-            }
+            } => self.join(host_end, bridge).map_or_else(refuse, Ok),
             Operation::CreateVlan { .. }
             | Operation::RepairVlan { .. }
             | Operation::DeleteVlan { .. }
@@ -137,11 +125,7 @@ impl FakeKernel {
                 Ok(())
             }
             Operation::DeleteBridge { bridge } => {
-                if let Some(bridge) = self.links.remove(bridge) {
-                    for port in self.links.values_mut() {
-                        port.master = port.master.filter(|master| *master != bridge.index);
-                    }
-                }
+                self.delete_bridge(bridge);
                 Ok(())
             }
             Operation::DeleteNamespace { instance } => {
@@ -150,6 +134,23 @@ impl FakeKernel {
                     self.links.retain(|_, link| link.alias != alias);
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// `None` when one of the two is not there.
+    fn join(&mut self, host_end: &str, bridge: &str) -> Option<()> {
+        let master = self.links.get(bridge)?.index;
+        let link = self.links.get_mut(host_end)?;
+        link.master = Some(master);
+        link.up = true;
+        Some(())
+    }
+
+    fn delete_bridge(&mut self, name: &str) {
+        if let Some(bridge) = self.links.remove(name) {
+            for port in self.links.values_mut() {
+                port.master = port.master.filter(|master| *master != bridge.index);
             }
         }
     }

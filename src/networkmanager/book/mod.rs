@@ -166,18 +166,21 @@ impl Book {
         self.networks.keys()
     }
 
-    /// What the firewall has to know of the networks, by their bridges.
-    pub(super) fn bridge_rules(&self, existing: &Existing) -> BTreeMap<String, BridgeRules> {
-        let networks = self.networks.iter();
+    /// What the firewall has to know of the networks, by their bridges. `ports`
+    /// are their 802.1q links, by their bridges as well.
+    pub(super) fn bridge_rules(
+        &self,
+        ports: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, BridgeRules> {
+        let networks = self.networks.values();
         networks
-            .filter_map(|(id, network)| {
+            .filter_map(|network| {
                 let position = network.position?;
                 let bridge = &network.wanted.bridge;
-                let vlan = vlans::links_of(id, bridge, existing).next();
                 let rules = BridgeRules {
                     subnet: position.subnet,
                     gateway: position.gateway,
-                    vlan_port: vlan.map(|(name, _)| name.clone()),
+                    vlan_port: ports.get(bridge).cloned(),
                 };
                 Some((bridge.clone(), rules))
             })

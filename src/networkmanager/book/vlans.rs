@@ -22,6 +22,8 @@ pub(in crate::networkmanager) struct VlanPlan {
     pub(in crate::networkmanager) networks: Vec<NetworkPlan>,
     /// Networks that stay inside the node though they should not.
     pub(in crate::networkmanager) disconnected: Vec<(NetworkId, Disconnected)>,
+    /// The 802.1q link that each bridge has then, by its name.
+    pub(in crate::networkmanager) ports: BTreeMap<String, String>,
 }
 
 /// Why a network has no VLAN.
@@ -105,6 +107,8 @@ impl Book {
             }
             match (wish, kept) {
                 (Some(_), Some((name, link))) => {
+                    let bridge = network.wanted.bridge.clone();
+                    plan.ports.insert(bridge, name.clone());
                     claims.extend(link.vlan.map(|vlan| (vlan, format!("network {id}"))));
                     plan.networks
                         .extend(self.repair(id, network, (name, link), existing));
@@ -154,6 +158,8 @@ impl Book {
                         .is_some_and(|(name, _)| !gone.contains(name))
             });
             taken.insert(name.clone());
+            let bridge = network.wanted.bridge.clone();
+            plan.ports.insert(bridge, name.clone());
             plan.networks.push(NetworkPlan {
                 network: id.clone(),
                 operations: vec![Operation::CreateVlan {

@@ -54,15 +54,16 @@ pub(in crate::networkmanager) struct Element {
     pub(in crate::networkmanager) object: Option<String>,
 }
 
-/// Which part of a range an element is.
+/// Which part of a range an element is. Where one range ends and the next
+/// begins, the kernel wants the end first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::networkmanager) enum Edge {
+    /// The first address behind it.
+    Behind,
     /// No range, or the first address of one.
     Start,
     /// All of it: up to this one.
     To(Vec<u8>),
-    /// The first address behind it.
-    Behind,
 }
 
 /// Names an object of the table of packets.

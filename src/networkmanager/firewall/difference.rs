@@ -10,8 +10,6 @@ pub(in crate::networkmanager) struct Difference {
     pub(in crate::networkmanager) remove: Vec<(SetId, Element)>,
     pub(in crate::networkmanager) remove_objects: Vec<ObjectId>,
     pub(in crate::networkmanager) add_objects: Vec<(ObjectId, Object)>,
-    /// Quotas that get another limit, and keep what they have seen.
-    pub(in crate::networkmanager) set_limits: Vec<(ObjectId, Object)>,
     pub(in crate::networkmanager) add: Vec<(SetId, Element)>,
 }
 
@@ -31,10 +29,10 @@ impl Difference {
         for (id, object) in &new.objects {
             match (old.objects.get(id), object) {
                 (None, _) => difference.add_objects.push((id.clone(), *object)),
-                (Some(Object::Quota { limit: old, .. }), Object::Quota { limit, .. })
-                    if old != limit =>
+                (Some(Object::Quota { limit: before, .. }), Object::Quota { limit, .. })
+                    if before != limit =>
                 {
-                    difference.set_limits.push((id.clone(), *object));
+                    difference.replace(id, *object, old, new);
                 }
                 (Some(_), _) => {}
             }
@@ -43,7 +41,24 @@ impl Difference {
         difference
     }
 
+    /// Puts an object in the place of one with the same name. A quota that is
+    /// only given another limit would go on from all that it has seen, also
+    /// from what it has dropped.
+    fn replace(&mut self, id: &ObjectId, object: Object, old: &Contents, new: &Contents) {
+        self.remove_objects.push(id.clone());
+        self.add_objects.push((id.clone(), object));
+        let kept = old.elements.intersection(&new.elements);
+        let users = kept.filter(|(set, element)| {
+            set.shape().objects == Some(id.kind) && element.object.as_ref() == Some(&id.name)
+        });
+        for user in users {
+            self.remove.push(user.clone());
+            self.add.push(user.clone());
+        }
+    }
+
     /// Nothing has to change.
+    #[cfg(test)]
     pub(in crate::networkmanager) fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -25,6 +25,8 @@ pub(super) mod skeleton;
 pub(super) use contents::{Contents, Edge, Element, Object, ObjectId, ObjectKind, in_flow};
 pub(super) use difference::Difference;
 pub use permissions::RuleFault;
-pub(super) use permissions::{Allowed, Exposed, allowed, exposed};
+#[cfg(test)]
+pub(super) use permissions::{Allowed, Exposed};
+pub(super) use permissions::{allowed, exposed};
 pub(super) use rules::{BridgeRules, Change, InstanceRules, Rules};
 pub(super) use sets::{Family, Field, SetId, Shape};

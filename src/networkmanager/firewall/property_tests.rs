@@ -28,12 +28,11 @@ fn carry_out(kernel: &mut Contents, difference: &Difference) -> Result<(), TestC
         prop_assert!(kernel.objects.remove(id).is_some(), "{id} is not there");
     }
     for (id, object) in &difference.add_objects {
-        let old = kernel.objects.insert(id.clone(), *object);
+        // A new quota begins with what its counter has seen.
+        let seen = kernel.objects.get(&id.counter()).map(|seen| seen.bytes());
+        let object = seen.map_or(*object, |bytes| object.with_bytes(bytes));
+        let old = kernel.objects.insert(id.clone(), object);
         prop_assert!(old.is_none(), "{id} is there already");
-    }
-    for (id, object) in &difference.set_limits {
-        let bytes = kernel.objects[id].bytes();
-        kernel.objects.insert(id.clone(), object.with_bytes(bytes));
     }
     for (set, element) in &difference.add {
         let taken = kernel.elements.iter().any(|(other, there)| {

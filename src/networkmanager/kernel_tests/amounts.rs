@@ -44,7 +44,7 @@ fn alice() -> AttachRequest {
 
 /// Sends so many packets of [`PACKET`] bytes, one after the other; says how
 /// many came.
-pub(super) fn sent_and_come(from: &Place, to: &Place, address: Ipv4Addr, count: usize) -> usize {
+fn sent_and_come(from: &Place, to: &Place, address: Ipv4Addr, count: usize) -> usize {
     let server = to.run(|| UdpSocket::bind((address, PORT))).unwrap();
     let client = from
         .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
@@ -217,9 +217,9 @@ fn rate(from: &Place, to: &Place, address: Ipv4Addr, kbit: u64) -> f64 {
     };
     let start = Instant::now();
     // The bucket is full at first.
-    receive_until(start + Duration::from_millis(400));
+    receive_until(start + Duration::from_millis(300));
     let begin = Instant::now();
-    let bytes = receive_until(begin + Duration::from_millis(1500));
+    let bytes = receive_until(begin + Duration::from_millis(1000));
     let took = begin.elapsed();
     drop(stop);
     sender.join().unwrap().unwrap();

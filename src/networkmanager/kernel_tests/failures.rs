@@ -22,8 +22,8 @@ async fn start(machine: &Machine) -> Manager {
 
 /// All that must not change by what fails.
 fn everything(machine: &Machine) -> BTreeSet<String> {
-    let shaping = Place::here().sh("tc qdisc show");
     let mut everything = machine.inventory();
+    let shaping = Place::here().sh("tc qdisc show");
     everything.extend(machine.rules());
     everything.extend(shaping.lines().map(str::to_owned));
     everything.extend(machine.published());

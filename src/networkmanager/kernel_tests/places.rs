@@ -7,10 +7,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
 use nix::sched::{CloneFlags, unshare};
 
 use super::machine::Machine;
+use super::probes::PATIENCE;
 use crate::model::InstanceId;
 use crate::networkmanager::apply::netns;
 
@@ -46,12 +48,20 @@ impl Place {
         place
     }
 
-    /// Where an instance runs.
+    /// Where an attached instance runs, as soon as its links pass packets.
     pub(super) fn of(machine: &Machine, instance: InstanceId) -> Self {
         let path = machine.namespaces().join(instance.to_string());
-        Self {
+        let place = Self {
             namespace: netns::open(&path).unwrap().expect("it is attached"),
+        };
+        place.wait_carrier("eth0");
+        let host_end = machine.host_end(instance).unwrap();
+        let links = machine.links().links;
+        let master = links[&host_end].master;
+        for (bridge, _) in links.iter().filter(|(_, of)| Some(of.index) == master) {
+            Self::here().wait_carrier(bridge);
         }
+        place
     }
 
     /// For programs that are told a namespace by a file.
@@ -64,6 +74,18 @@ impl Place {
     pub(super) fn again(&self) -> Self {
         Self {
             namespace: self.namespace.try_clone().unwrap(),
+        }
+    }
+
+    /// Waits until a link knows that its other end is up; that can take a
+    /// second, in which it passes nothing.
+    fn wait_carrier(&self, link: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self
+            .sh(&format!("ip link show {link}"))
+            .contains("state UP")
+        {
+            assert!(Instant::now() < end, "{link} does not come up");
         }
     }
 
@@ -88,10 +110,18 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A counter of `/proc/net/snmp`, such as `Tcp` `RetransSegs`.
-    pub(super) fn counter(&self, protocol: &str, name: &str) -> u64 {
+    /// TCP segments of connections that were sent again because they were lost.
+    /// Those of which the first one came too are not: a busy machine makes TCP
+    /// impatient.
+    pub(super) fn resent(&self) -> u64 {
+        let needless = ["TCPSynRetrans", "TCPDSACKRecvSegs"];
+        let needless = needless.map(|name| self.counter("netstat", "TcpExt", name));
+        self.counter("snmp", "Tcp", "RetransSegs") - needless.iter().sum::<u64>()
+    }
+
+    fn counter(&self, file: &str, protocol: &str, name: &str) -> u64 {
         let text = self
-            .run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))
+            .run(|| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")))
             .unwrap();
         let prefix = format!("{protocol}: ");
         let mut rows = text.lines().filter_map(|line| line.strip_prefix(&prefix));
@@ -155,9 +185,11 @@ impl Outside {
              ip link set eth0 up",
             outside.address
         ));
-        // Last: a port whose other end comes up later is told of it within a
-        // second, and passes nothing until then.
         switch.sh(&format!("ip link set host{a} up master switch"));
+        Place::here().wait_carrier("uplink");
+        switch.wait_carrier("machine");
+        switch.wait_carrier(&format!("host{a}"));
+        outside.place.wait_carrier("eth0");
         outside
     }
 

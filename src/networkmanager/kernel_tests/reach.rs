@@ -12,15 +12,16 @@ use crate::networkmanager::NetworkSettings;
 
 const ALICE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const BOB: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
-const CAROL: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
-const DAVE: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 2);
+const CAROL: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 2);
+const DAVE: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 2);
 /// The gateways of Alice's and of Carol's network.
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+const FAR: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
 
 const ANYTHING: &[Knock] = &[Tcp(1000), Udp(1000), Icmp];
 
-/// Alice and Bob are in one network, Carol and Dave each in one of their own.
+/// Alice and Bob are in one network, Carol and Dave each in one of their own;
+/// the networks follow one another without a gap, as CM chooses them.
 /// Alice may call Carol, in several ways; Carol is exposed. Dave is nobody's
 /// friend.
 async fn four_instances(machine: &Machine) -> Manager {
@@ -33,8 +34,8 @@ async fn four_instances_with(machine: &Machine, settings: NetworkSettings) -> Ma
     networks
         .update(vec![
             network("one", [10, 1, 0]),
-            network("two", [10, 2, 0]),
-            network("three", [10, 3, 0]),
+            network("two", [10, 1, 1]),
+            network("three", [10, 1, 2]),
         ])
         .await;
     let mut alice = instance(1, "one", ALICE);

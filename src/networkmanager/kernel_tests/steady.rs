@@ -99,7 +99,7 @@ impl Transfer {
     pub(super) fn start(from: &Place, to: &Place, address: Ipv4Addr) -> Self {
         let listener = to.run(|| TcpListener::bind((address, 0))).unwrap();
         let target = listener.local_addr().unwrap();
-        let resent_before = from.counter("Tcp", "RetransSegs");
+        let resent_before = from.resent();
         let mut client = from
             .run(|| TcpStream::connect_timeout(&target, PATIENCE))
             .unwrap();
@@ -148,10 +148,21 @@ impl Transfer {
     /// Ends it; all has to have arrived, and nothing been sent twice by the
     /// place that it came from.
     pub(super) fn stop_unharmed(self, from: &Place) {
+        let resent = self.stop_whole(from);
+        assert_eq!(resent, 0);
+    }
+
+    /// Ends it; all has to have arrived. Says how many segments that place has
+    /// sent again meanwhile.
+    pub(super) fn stop_whole(self, from: &Place) -> u64 {
         self.stop.send(()).unwrap();
         let sent = self.writer.join().unwrap().unwrap();
         let received = self.reader.join().unwrap().unwrap();
-        let resent = from.counter("Tcp", "RetransSegs") - self.resent_before;
-        assert_eq!((received.bytes, resent), (sent, 0), "{received:?}");
+        let resent = from.resent() - self.resent_before;
+        assert_eq!(
+            received.bytes, sent,
+            "{received:?}, {resent} segments sent again"
+        );
+        resent
     }
 }

@@ -61,6 +61,8 @@ pub struct NetworkTask {
     publisher: Publisher,
     /// The networks that firewall and name server know.
     told: BTreeMap<String, BridgeRules>,
+    /// Why the firewall does not know the networks that are not in `told`.
+    untold: Option<Arc<NetworkError>>,
     /// Running instances are being taken over.
     adopting: bool,
     /// Names of the links of instances that were found and not yet taken over.
@@ -68,7 +70,7 @@ pub struct NetworkTask {
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
     /// Instances that wait for the next job that connects.
-    arriving: Vec<Box<Arrival>>,
+    arriving: Vec<Arrival>,
     /// A job that connects is under way.
     connecting: bool,
     /// Instances that wait for the next job that detaches.
@@ -113,7 +115,7 @@ enum Event {
 enum Done {
     /// The inside of a seat is made.
     Prepared(Box<Arrival>, Result<(), NetworkError>),
-    Attached(Vec<(Box<Arrival>, Result<Attachment, NetworkError>)>),
+    Attached(Vec<(Arrival, Result<Attachment, NetworkError>)>),
     Changed(
         Box<Guest>,
         Answer<Attachment>,
@@ -168,7 +170,9 @@ impl Networks {
             names: NameDirectory::inherited(names),
             publisher: Publisher::new(files),
             told: BTreeMap::new(),
-            adopting: true,
+            untold: None,
+            // After a boot there is nobody to wait for.
+            adopting: existing.host_ends().next().is_some(),
             found: existing
                 .host_ends()
                 .map(|(instance, name)| (instance, name.to_owned()))
@@ -190,6 +194,9 @@ impl Networks {
             watch: None,
             troubles: Troubles::default(),
         };
+        if !task.adopting {
+            task.forget_names();
+        }
         // Before the first look, so that nothing is missed between the two.
         task.listen();
         task.watch_firewall();
@@ -286,10 +293,14 @@ impl NetworkTask {
     /// Who runs and was not taken over by now has no names any more.
     fn all_adopted(&mut self) {
         if std::mem::replace(&mut self.adopting, false) {
-            let networks = self.book.networks().cloned().collect();
-            let guests = self.guests.keys().chain(&self.busy).copied().collect();
-            self.names.keep_only(&networks, &guests);
+            self.forget_names();
         }
+    }
+
+    fn forget_names(&mut self) {
+        let networks = self.book.networks().cloned().collect();
+        let guests = self.guests.keys().chain(&self.busy).copied().collect();
+        self.names.keep_only(&networks, &guests);
     }
 
     fn tell_changes(&mut self) {

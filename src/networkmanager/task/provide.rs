@@ -1,5 +1,6 @@
 //! Provider networks: from the list to bridges and VLANs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -140,30 +141,27 @@ impl NetworkTask {
         for plan in plans {
             self.carry_out(plan).await;
         }
+        self.tell_firewall(&vlans.ports).await;
         self.connect(vlans, &mut found).await;
         for operation in self.book.forwarding(existing) {
             self.forward(operation, &mut found).await;
         }
         self.rejoin(existing, created).await;
+        self.look_at_others(&mut found).await;
 
         self.note(found);
         self.save().await;
-        self.tell_networks().await;
-    }
-
-    /// Tells firewall and name server of networks that are new, changed or gone.
-    pub(super) async fn tell_networks(&mut self) {
-        let told = match survey(&self.kernel).await {
-            Ok(existing) => self.tell_of(&existing).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = told {
-            self.refused(&error, "firewall and name server do not know all networks");
+        match survey(&self.kernel).await {
+            Ok(existing) => self.tell_names(&existing).await,
+            Err(error) => self.refused(&error, "the name server does not know all networks"),
         }
     }
 
-    async fn tell_of(&mut self, existing: &Existing) -> Result<(), NetworkError> {
-        let rules = self.book.bridge_rules(existing);
+    /// Tells the firewall of networks that are new, changed or gone. `ports` are
+    /// their 802.1q links: it has to know these before they are there, as all
+    /// nodes have the same gateway address.
+    async fn tell_firewall(&mut self, ports: &BTreeMap<String, String>) {
+        let rules = self.book.bridge_rules(ports);
         let gone = self.told.keys().filter(|name| !rules.contains_key(*name));
         let mut changes: Vec<Change> = gone.cloned().map(Change::RemoveBridge).collect();
         for (name, rules) in &rules {
@@ -171,18 +169,32 @@ impl NetworkTask {
                 changes.push(Change::SetBridge(name.clone(), rules.clone()));
             }
         }
-        let (kernel, adopting) = (Arc::clone(&self.kernel), self.adopting);
-        blocking(move || {
-            if adopting {
-                kernel.inherit(changes)?;
-            } else if !changes.is_empty() {
-                kernel.admit(changes)?;
-            }
-            Ok::<_, NetworkError>(())
-        })
-        .await?;
-        self.told = rules;
+        if changes.is_empty() {
+            return;
+        }
 
+        let (kernel, adopting) = (Arc::clone(&self.kernel), self.adopting);
+        let told = blocking(move || {
+            if adopting {
+                kernel.inherit(changes)
+            } else {
+                kernel.admit(changes)
+            }
+        });
+        match told.await {
+            Ok(()) => {
+                self.told = rules;
+                self.untold = None;
+            }
+            Err(error) => {
+                self.refused(&error, "the firewall does not know all networks");
+                self.untold = Some(Arc::new(error));
+            }
+        }
+    }
+
+    /// Tells the name server where the networks are.
+    async fn tell_names(&mut self, existing: &Existing) {
         for (network, facts) in self.book.facts(existing) {
             match facts {
                 Some(facts) => self.names.set_network(&network, facts),
@@ -192,7 +204,41 @@ impl NetworkTask {
         let networks = self.book.networks().cloned().collect();
         self.names.keep_networks(&networks);
         let publication = self.publisher.publication(&self.names);
-        blocking(move || publication.publish()).await
+        if let Err(error) = blocking(move || publication.publish()).await {
+            self.refused(&error, "the name server does not know all networks");
+        }
+    }
+
+    /// After networks have gone.
+    pub(super) async fn tell_networks(&mut self) {
+        match survey(&self.kernel).await {
+            Ok(existing) => {
+                let vlans = self.book.vlans(&existing);
+                self.tell_firewall(&vlans.ports).await;
+                self.tell_names(&existing).await;
+            }
+            Err(error) => self.refused(&error, "firewall and name server do not know all networks"),
+        }
+    }
+
+    /// Notes firewalls of others that drop what is ours.
+    async fn look_at_others(&mut self, found: &mut Found) {
+        let kernel = Arc::clone(&self.kernel);
+        match blocking(move || kernel.foreign_drops()).await {
+            Ok(chains) => found.extend(chains.into_iter().map(|chain| {
+                let text = format!(
+                    "{chain} drops what it does not know: instances reach the outside, and are \
+                     reached, only if it accepts packets from and to the bridges br-*"
+                );
+                let trouble = Trouble {
+                    text,
+                    alert: true,
+                    may_pass: true,
+                };
+                (Subject::ForeignFirewall(chain), trouble)
+            })),
+            Err(error) => warn!(error = %Chain(&error), "firewalls of others cannot be looked at"),
+        }
     }
 
     /// Connects networks with those of other nodes.
@@ -201,6 +247,7 @@ impl NetworkTask {
             leaving,
             networks,
             disconnected: faults,
+            ..
         } = plan;
         found.extend(
             faults

@@ -92,6 +92,7 @@ impl NetworkTask {
         let seat = self.book.take_seat(&request, host_end)?;
         let instance = seat.instance;
         let rules = rules(&request, &seat).and_then(|rules| {
+            self.check_guarded(&seat)?;
             self.names.admit(&request, seat.address.address)?;
             let start = self.keeper.start(instance);
             Ok(InstanceRules { start, ..rules })
@@ -110,14 +111,26 @@ impl NetworkTask {
         }
     }
 
+    /// Nobody gets into a network that the firewall does not know: nothing would
+    /// hold it back there.
+    fn check_guarded(&self, seat: &Seat) -> Result<(), NetworkError> {
+        match &self.untold {
+            Some(fault) if !self.told.contains_key(&seat.bridge) => Err(NetworkError::NotUsable {
+                network: seat.network.clone(),
+                fault: Arc::clone(fault),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) async fn prepared(
         &mut self,
         arrival: Box<Arrival>,
         outcome: Result<(), NetworkError>,
     ) {
         match outcome {
-            Ok(()) => self.arriving.push(arrival),
-            Err(error) => self.attached(arrival, Err(error)).await,
+            Ok(()) => self.arriving.push(*arrival),
+            Err(error) => self.attached(*arrival, Err(error)).await,
         }
     }
 
@@ -163,7 +176,7 @@ impl NetworkTask {
 
     pub(super) async fn attached(
         &mut self,
-        arrival: Box<Arrival>,
+        arrival: Arrival,
         outcome: Result<Attachment, NetworkError>,
     ) {
         let instance = arrival.guest.seat.instance;

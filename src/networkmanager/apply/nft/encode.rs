@@ -142,9 +142,6 @@ pub(super) fn remove(batch: &mut Batch, difference: &Difference) {
             name_object(writer, id);
         });
     }
-    for (id, object) in &difference.set_limits {
-        new_object(batch, id, *object);
-    }
 }
 
 /// Adds the elements of a difference.

@@ -82,6 +82,7 @@ impl Firewall {
     }
 
     /// What the tables are made to say.
+    #[cfg(test)]
     pub(in crate::networkmanager) fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -170,6 +171,7 @@ impl Firewall {
     }
 
     /// Whether the tables are what they should be.
+    #[cfg(test)]
     pub(in crate::networkmanager) fn intact(&mut self) -> Result<bool, NetworkError> {
         let survey = Survey::take(&mut self.socket).map_err(reading)?;
         let difference = Difference::between(&survey.contents, &self.rules.contents());

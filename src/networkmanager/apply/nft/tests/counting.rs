@@ -95,15 +95,16 @@ fn limit_cuts_off_at_the_packet_and_only_the_world() {
         assert_eq!(sent, 5000 + 3 * 128);
         assert!(lab.reaches("a1", "world", OFFICE, 80));
 
-        // A larger limit counts at once, and what was used is not forgotten.
-        limited.limits = limits(None, 5000 + 8 * 128);
+        // A larger limit counts at once. What has passed is not forgotten; what
+        // was dropped was not used.
+        limited.limits = limits(None, 5000 + 7 * 128);
         firewall
             .change(&[Change::SetInstance(id(1), limited.clone())])
             .unwrap();
         let passed = (0..5)
             .filter(|_| lab.send(&client, &server, 100).is_some())
             .count();
-        assert_eq!(passed, 3);
+        assert_eq!(passed, 4);
 
         // Without a limit all passes, and a new one counts what has been.
         limited.limits = limits(None, None);
@@ -111,7 +112,7 @@ fn limit_cuts_off_at_the_packet_and_only_the_world() {
             .change(&[Change::SetInstance(id(1), limited.clone())])
             .unwrap();
         assert!(lab.send(&client, &server, 100).is_some());
-        limited.limits = limits(None, 5000 + 8 * 128);
+        limited.limits = limits(None, 5000 + 9 * 128);
         firewall
             .change(&[Change::SetInstance(id(1), limited)])
             .unwrap();
@@ -120,7 +121,7 @@ fn limit_cuts_off_at_the_packet_and_only_the_world() {
 
         // A new day.
         let last = firewall.new_day().unwrap();
-        assert_eq!(last.instances[&id(1)].sent, 5000 + 8 * 128);
+        assert_eq!(last.instances[&id(1)].sent, 5000 + 9 * 128);
         assert!(lab.send(&client, &server, 100).is_some());
         let sent = firewall.counters().unwrap().instances[&id(1)].sent;
         assert_eq!(sent, 128);
