@@ -8,6 +8,7 @@ use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
@@ -20,6 +21,10 @@ use tracing::debug;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// How often such a list is asked for again.
 const DUMP_ATTEMPTS: usize = 20;
+
+/// Room for answers that wait: each takes most of a kilobyte, and the usual room
+/// is for less than 300.
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// One request of a batch.
 #[derive(Debug)]
@@ -93,6 +98,7 @@ impl Rtnetlink {
         socket.connect(&SocketAddr::new(0, 0))?;
         // Answers do not repeat the request.
         socket.set_cap_ack(true)?;
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
 
         Ok(Self {
             socket,
@@ -282,6 +288,19 @@ mod tests {
 
         assert_eq!(other.raw_os_error(), Some(Errno::ENODEV as i32));
         assert_eq!(unneeded.raw_os_error(), Some(Errno::ENOENT as i32));
+    }
+
+    #[test]
+    #[ignore = "needs root: run ci/test.sh"]
+    fn answers_of_a_large_batch_have_room() {
+        let requests = (0..2000).map(|_| Request {
+            accept: Some(Errno::ENODEV as i32),
+            ..Request::change(super::super::messages::get_link("nobody"))
+        });
+
+        let outcome = Rtnetlink::open().unwrap().execute(requests.collect());
+
+        assert!(outcome.is_ok(), "{outcome:?}");
     }
 
     /// Two acknowledgements, the second one with an error.
