@@ -148,7 +148,7 @@ impl Floor {
                 batch.attribute(10, &BRIDGE_INDEX.to_ne_bytes());
                 // No IPv6 address.
                 batch.nested(26, |batch| {
-                    batch.nested(INET6, |batch| batch.attribute(8, &[1]))
+                    batch.nested(INET6, |batch| batch.attribute(8, &[1]));
                 });
             });
             last = batch.here();
