@@ -6,8 +6,10 @@
 //! there, and none that passes.
 
 use super::Verdict::{Accept, Drop, Goto};
-use super::{Base, Chain, Compare, Expression, Hook, Meta, Register, Rule, chain, equal, is_in};
-use super::{load, rule};
+use super::{
+    Base, Chain, Compare, Expression, Hook, Meta, Register, Rule, chain, equal, input, is_in, load,
+    rule, source, unequal,
+};
 use crate::networkmanager::firewall::sets::{Family, SetId};
 use crate::networkmanager::names;
 
@@ -164,22 +166,11 @@ fn is(kind: &[u8]) -> Vec<Expression> {
 }
 
 fn not_arp() -> Vec<Expression> {
-    vec![
-        load(Base::Link, 12, 2, 0),
-        Expression::Compare(Compare::Unequal, 0, ARP.to_vec()),
-    ]
-}
-
-fn input() -> Expression {
-    Expression::Meta(Meta::InputName, 0)
+    unequal(load(Base::Link, 12, 2, 0), ARP)
 }
 
 fn source_mac(to: Register) -> Expression {
     load(Base::Link, 6, 6, to)
-}
-
-fn source(to: Register) -> Expression {
-    load(Base::Network, 12, 4, to)
 }
 
 fn arp_sender(to: Register) -> Expression {

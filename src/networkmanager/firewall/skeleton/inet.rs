@@ -7,7 +7,7 @@
 use super::Verdict::{Accept, Drop, Goto};
 use super::{
     Base, Chain, Compare, Conntrack, Expression, Hook, Meta, NODE_IN, NODE_OUT, Register, Rule,
-    chain, equal, is_in, is_not_in, load, rule,
+    chain, equal, input, is_in, is_not_in, load, rule, source, unequal,
 };
 use crate::networkmanager::firewall::sets::{Family, SetId};
 
@@ -266,10 +266,6 @@ fn ours(interface: Expression) -> Vec<Expression> {
     is_in(SetId::Bridges, [interface])
 }
 
-fn input() -> Expression {
-    Expression::Meta(Meta::InputName, 0)
-}
-
 fn output() -> Expression {
     Expression::Meta(Meta::OutputName, 0)
 }
@@ -279,14 +275,7 @@ fn ipv4() -> Vec<Expression> {
 }
 
 fn not_ipv4() -> Vec<Expression> {
-    vec![
-        Expression::Meta(Meta::Family, 0),
-        Expression::Compare(Compare::Unequal, 0, vec![IPV4]),
-    ]
-}
-
-fn source(to: Register) -> Expression {
-    load(Base::Network, 12, 4, to)
+    unequal(Expression::Meta(Meta::Family, 0), &[IPV4])
 }
 
 fn destination(to: Register) -> Expression {

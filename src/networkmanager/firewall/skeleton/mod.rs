@@ -176,6 +176,23 @@ fn equal(load: Expression, value: &[u8]) -> Vec<Expression> {
     vec![load, Expression::Compare(Compare::Equal, 0, value.to_vec())]
 }
 
+fn unequal(load: Expression, value: &[u8]) -> Vec<Expression> {
+    vec![
+        load,
+        Expression::Compare(Compare::Unequal, 0, value.to_vec()),
+    ]
+}
+
+/// The link that a packet came in by.
+fn input() -> Expression {
+    Expression::Meta(Meta::InputName, 0)
+}
+
+/// Its IPv4 source.
+fn source(to: Register) -> Expression {
+    load(Base::Network, 12, 4, to)
+}
+
 /// What `loads` put side by side from register 0 on is in the set.
 fn is_in(set: SetId, loads: impl IntoIterator<Item = Expression>) -> Vec<Expression> {
     looked_up(set, false, loads)
