@@ -50,11 +50,7 @@ fn each_byte_from_and_to_the_world_is_counted_once() {
 #[ignore = "needs root: run ci/test.sh"]
 fn the_host_is_counted_apart() {
     in_lab(|lab| {
-        std::fs::write("/run/netns/host", "").unwrap();
-        lab.run(
-            "mount",
-            &["--bind", "/proc/thread-self/ns/net", "/run/netns/host"],
-        );
+        lab.name_host();
         let mut firewall = lab.firewall();
         let mut rules = lab.rules();
         rules.node.sent = 7;

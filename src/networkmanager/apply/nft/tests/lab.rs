@@ -261,6 +261,15 @@ impl Lab {
         self.ip_batch(Some(namespace), arguments);
     }
 
+    /// Lets the host be named like another place, as `host`.
+    pub(super) fn name_host(&self) {
+        std::fs::write("/run/netns/host", "").unwrap();
+        self.run(
+            "mount",
+            &["--bind", "/proc/thread-self/ns/net", "/run/netns/host"],
+        );
+    }
+
     pub(super) fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let output = Command::new(program).args(arguments).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);

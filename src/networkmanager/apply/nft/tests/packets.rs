@@ -208,11 +208,7 @@ fn port_without_a_seat_passes_nothing() {
 #[ignore = "needs root: run ci/test.sh"]
 fn host_is_reached_unless_restricted() {
     in_lab(|lab| {
-        std::fs::write("/run/netns/host", "").unwrap();
-        lab.run(
-            "mount",
-            &["--bind", "/proc/thread-self/ns/net", "/run/netns/host"],
-        );
+        lab.name_host();
         let mut firewall = lab.firewall();
         let mut rules = lab.rules();
         firewall.restore(rules.clone()).unwrap();
