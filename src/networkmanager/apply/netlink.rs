@@ -83,6 +83,20 @@ impl Request {
     }
 }
 
+/// Opens a socket to the kernel in the calling thread's network namespace, with
+/// room for the answers to a large batch. Its port is what the kernel names as
+/// the cause of changes.
+pub(super) fn connect(protocol: isize) -> io::Result<(Socket, u32)> {
+    let mut socket = Socket::new(protocol)?;
+    let port = socket.bind_auto()?.port_number();
+    socket.connect(&SocketAddr::new(0, 0))?;
+    // Answers do not repeat the request.
+    socket.set_cap_ack(true)?;
+    setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+
+    Ok((socket, port))
+}
+
 /// A netlink socket in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub(super) struct Rtnetlink {
@@ -93,12 +107,7 @@ pub(super) struct Rtnetlink {
 impl Rtnetlink {
     /// Opens a socket in the calling thread's network namespace.
     pub(super) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        // Answers do not repeat the request.
-        socket.set_cap_ack(true)?;
-        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+        let (socket, _) = connect(NETLINK_ROUTE)?;
 
         Ok(Self {
             socket,

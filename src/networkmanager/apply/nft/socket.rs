@@ -8,11 +8,12 @@ use std::io;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
-use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::numbers::{BATCH_GENERATION, GENERATION_ID, message};
 use super::wire::{self, Head, TableMessage, Writer};
+use crate::networkmanager::apply::netlink;
 
 /// nf_tables, as a subsystem of netfilter.
 const SUBSYSTEM: u16 = 10;
@@ -20,8 +21,6 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// The list changed while the kernel wrote it down.
 const NLM_F_DUMP_INTR: u16 = 0x10;
-/// Room for what waits to be read: a batch can be refused in many places.
-const RECEIVE_BUFFER: usize = 4 << 20;
 /// Room for a batch; the kernel takes a little more than the batch for it.
 const SEND_BUFFER: usize = 256 << 10;
 
@@ -64,13 +63,8 @@ pub(super) struct Answers {
 impl Nfnetlink {
     /// Opens a socket in the calling thread's network namespace.
     pub(super) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        let port = socket.bind_auto()?.port_number();
-        socket.connect(&SocketAddr::new(0, 0))?;
-        // Answers do not repeat the request.
-        socket.set_cap_ack(true)?;
+        let (socket, port) = netlink::connect(NETLINK_NETFILTER)?;
         socket.set_non_blocking(true)?;
-        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
 
         Ok(Self {
             socket,
