@@ -136,6 +136,7 @@ impl NetworkTask {
         let plans = self.book.plans(existing);
         let vlans = self.book.vlans(existing);
         let mut found = Found::new();
+        let worked = std::mem::take(&mut self.worked);
 
         let created = plans.iter().any(NetworkPlan::creates);
         for plan in plans {
@@ -151,10 +152,15 @@ impl NetworkTask {
 
         self.note(found);
         self.save().await;
-        match survey(&self.kernel).await {
-            Ok(existing) => self.tell_names(&existing).await,
-            Err(error) => self.refused(&error, "the name server does not know all networks"),
+        if !self.worked {
+            self.tell_names(existing).await;
+        } else {
+            match survey(&self.kernel).await {
+                Ok(existing) => self.tell_names(&existing).await,
+                Err(error) => self.refused(&error, "the name server does not know all networks"),
+            }
         }
+        self.worked |= worked;
     }
 
     /// Tells the firewall of networks that are new, changed or gone. `ports` are
