@@ -6,7 +6,8 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::{Done, NetworkTask, reply, survey};
-use crate::model::{Chain, InstanceId};
+use crate::model::{Chain, Flow, InstanceId};
+use crate::networkmanager::addresses::instance_mac;
 use crate::networkmanager::apply::{Counters, Kernel};
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, InstanceRules, allowed, exposed};
@@ -91,24 +92,27 @@ impl NetworkTask {
     ) -> Result<Guest, NetworkError> {
         let seat = self.book.take_seat(&request, host_end)?;
         let instance = seat.instance;
-        let rules = rules(&request, &seat).and_then(|rules| {
-            self.check_guarded(&seat)?;
-            self.names.admit(&request, seat.address.address)?;
-            let start = self.keeper.start(instance);
-            Ok(InstanceRules { start, ..rules })
-        });
-
-        match rules {
-            Ok(rules) => Ok(Guest {
-                seat,
-                request,
-                rules,
-            }),
-            Err(error) => {
-                self.book.leave_seat(instance);
-                Err(error)
-            }
+        let guest = self
+            .check_guarded(&seat)
+            .and_then(|()| self.guest(request, seat));
+        if guest.is_err() {
+            self.book.leave_seat(instance);
         }
+
+        guest
+    }
+
+    /// What a seat comes with: rules, names, and what has been counted today.
+    fn guest(&mut self, request: AttachRequest, seat: Seat) -> Result<Guest, NetworkError> {
+        let rules = rules(&request, &seat)?;
+        self.names.admit(&request, seat.address.address)?;
+        let start = self.keeper.start(seat.instance);
+
+        Ok(Guest {
+            seat,
+            request,
+            rules: InstanceRules { start, ..rules },
+        })
     }
 
     /// Nobody gets into a network that the firewall does not know: nothing would
@@ -194,18 +198,8 @@ impl NetworkTask {
     /// Gives a guest what has changed.
     pub(super) fn change(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
         self.all_adopted();
-        let changed = self.book.seat_of(&request).and_then(|seat| {
-            let rules = rules(&request, &seat)?;
-            self.names.admit(&request, seat.address.address)?;
-            let start = self.keeper.start(seat.instance);
-            let rules = InstanceRules { start, ..rules };
-            Ok(Guest {
-                seat,
-                request,
-                rules,
-            })
-        });
-        let guest = match changed {
+        let changed = self.book.seat_of(&request);
+        let guest = match changed.and_then(|seat| self.guest(request, seat)) {
             Ok(guest) => guest,
             Err(error) => return reply(answer, Err(error)),
         };
@@ -345,11 +339,11 @@ fn rules(request: &AttachRequest, seat: &Seat) -> Result<InstanceRules, NetworkE
     Ok(InstanceRules {
         bridge: seat.bridge.clone(),
         host_end: seat.host_end.clone(),
-        mac: crate::networkmanager::addresses::instance_mac(address),
+        mac: instance_mac(address),
         address,
         exposed: exposed(seat.instance, &request.exposed_ports)?,
         allowed: allowed(seat.instance, &request.network.rules, address)?,
-        start: crate::model::Flow::default(),
+        start: Flow::default(),
         limits: request.limits,
     })
 }
