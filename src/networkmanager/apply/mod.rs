@@ -30,7 +30,6 @@ use self::session::{Session, find};
 use self::tables::Tables;
 pub(super) use self::uplink::is_unsupported;
 use super::addresses::InterfaceAddress;
-use super::bandwidth;
 use super::error::NetworkError;
 use super::existing::Existing;
 use super::firewall::{Change, InstanceRules, Rules};
@@ -189,12 +188,8 @@ impl Kernel {
         (seat, rules): (&Seat, &InstanceRules),
     ) -> Result<(), NetworkError> {
         let old = before.map_or(seat.speeds, |(seat, _)| seat.speeds);
-        let shapes = bandwidth::shape(seat.instance, &seat.host_end, old, seat.speeds);
-        let shapes: Vec<Operation> = shapes.into_iter().map(Operation::Shape).collect();
-
-        let admission = Change::SetInstance(seat.instance, rules.clone());
-        self.admit(vec![admission])?;
-        self.apply(&shapes).inspect_err(|_| {
+        self.admit(vec![Change::SetInstance(seat.instance, rules.clone())])?;
+        self.reshape(seat, old).inspect_err(|_| {
             let back = before.map(|(seat, rules)| {
                 self.admit(vec![Change::SetInstance(seat.instance, rules.clone())])
             });

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use tracing::{info, warn};
 
 use super::nft::{Counters, Firewall, Tampering, Watch};
-use crate::model::{Chain, Flow};
+use crate::model::Chain;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, Rules};
 
@@ -18,9 +18,9 @@ pub(in crate::networkmanager) struct Tables {
     host: OwnedFd,
     /// `None`: the kernel has not been asked yet, or has no nf_tables.
     firewall: Option<Firewall>,
-    wanted: Rules,
-    /// The kernel has what is wanted, as far as we know.
-    whole: bool,
+    /// What the tables become with the next change. `None`: the firewall keeps
+    /// them what they should be.
+    pending: Option<Rules>,
 }
 
 impl Tables {
@@ -29,8 +29,7 @@ impl Tables {
         Self {
             host,
             firewall: None,
-            wanted,
-            whole: false,
+            pending: Some(wanted),
         }
     }
 
@@ -40,17 +39,12 @@ impl Tables {
         &mut self,
         changes: Vec<Change>,
     ) -> Result<(), NetworkError> {
-        if self.whole {
-            return self.change(changes).map(drop);
-        }
-
-        self.note(changes);
-        Ok(())
-    }
-
-    fn note(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            self.wanted.apply(change);
+        match &mut self.pending {
+            Some(rules) => {
+                rules.apply_all(changes);
+                Ok(())
+            }
+            None => self.change(changes).map(drop),
         }
     }
 
@@ -60,29 +54,36 @@ impl Tables {
         &mut self,
         changes: Vec<Change>,
     ) -> Result<Counters, NetworkError> {
-        let undo: Vec<Change> = changes
-            .iter()
-            .rev()
-            .map(|change| self.undo(change))
-            .collect();
-        if self.whole {
-            let outcome = self.firewall()?.change(&changes);
-            self.note(changes);
-            return outcome.inspect_err(|_| self.note(undo));
+        match self.pending.clone() {
+            None => self.firewall()?.change(&changes),
+            Some(rules) => self.begin(rules, changes),
         }
+    }
 
+    /// Makes the tables what is pending, and these changes.
+    fn begin(&mut self, mut rules: Rules, changes: Vec<Change>) -> Result<Counters, NetworkError> {
         let takes_away = changes
             .iter()
             .all(|change| matches!(change, Change::RemoveBridge(_) | Change::RemoveInstance(_)));
-        self.note(changes);
-        match self.begin() {
+        rules.apply_all(changes);
+        let (networks, instances) = (rules.bridges.len(), rules.instances.len());
+        let begun = self
+            .firewall()
+            .and_then(|firewall| firewall.restore(rules.clone()));
+        match begun {
+            Ok(counters) => {
+                self.pending = None;
+                info!(networks, instances, "firewall is in place");
+                Ok(counters)
+            }
             // Who leaves is not held up by tables that cannot be had: there is
             // nothing in them.
             Err(error) if takes_away => {
                 warn!(error = %Chain(&error), "there is no firewall");
+                self.pending = Some(rules);
                 Ok(Counters::default())
             }
-            outcome => outcome.inspect_err(|_| self.note(undo)),
+            Err(error) => Err(error),
         }
     }
 
@@ -106,9 +107,8 @@ impl Tables {
     /// Begins all counters and quotas from zero, and says what they said last.
     pub(in crate::networkmanager) fn new_day(&mut self) -> Result<Counters, NetworkError> {
         let last = self.firewall()?.new_day()?;
-        self.wanted.node = Flow::default();
-        for rules in self.wanted.instances.values_mut() {
-            rules.start = Flow::default();
+        if let Some(rules) = &mut self.pending {
+            rules.begin_day();
         }
 
         Ok(last)
@@ -135,45 +135,17 @@ impl Tables {
         tampering: &Tampering,
     ) -> Result<(), NetworkError> {
         // Before the first change there is nothing that we stand for.
-        if self.whole {
-            let by = tampering.by.as_deref().unwrap_or("another program");
-            warn!(by, "the firewall was changed from outside, and is mended");
-            let healed = self.firewall()?.heal(tampering);
-            self.whole = healed.is_ok();
-            healed?;
+        if self.pending.is_some() {
+            return Ok(());
         }
 
-        Ok(())
-    }
-
-    fn begin(&mut self) -> Result<Counters, NetworkError> {
-        let wanted = self.wanted.clone();
-        let counters = self.firewall()?.restore(wanted)?;
-        self.whole = true;
-        info!(
-            networks = self.wanted.bridges.len(),
-            instances = self.wanted.instances.len(),
-            "firewall is in place"
-        );
-
-        Ok(counters)
-    }
-
-    /// What takes a change back.
-    fn undo(&self, change: &Change) -> Change {
-        match change {
-            Change::SetBridge(name, _) | Change::RemoveBridge(name) => {
-                match self.wanted.bridges.get(name) {
-                    Some(rules) => Change::SetBridge(name.clone(), rules.clone()),
-                    None => Change::RemoveBridge(name.clone()),
-                }
-            }
-            Change::SetInstance(id, _) | Change::RemoveInstance(id) => {
-                match self.wanted.instances.get(id) {
-                    Some(rules) => Change::SetInstance(*id, rules.clone()),
-                    None => Change::RemoveInstance(*id),
-                }
-            }
+        let by = tampering.by.as_deref().unwrap_or("another program");
+        warn!(by, "the firewall was changed from outside, and is mended");
+        let firewall = self.firewall()?;
+        let healed = firewall.heal(tampering);
+        if healed.is_err() {
+            self.pending = Some(firewall.rules().clone());
         }
+        healed.map(drop)
     }
 }

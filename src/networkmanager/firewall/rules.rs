@@ -67,6 +67,24 @@ impl Rules {
         }
     }
 
+    /// Makes changes, in their order.
+    pub(in crate::networkmanager) fn apply_all(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+    ) {
+        for change in changes {
+            self.apply(change);
+        }
+    }
+
+    /// Counters that are made from now on begin with zero.
+    pub(in crate::networkmanager) fn begin_day(&mut self) {
+        self.node = Flow::default();
+        for instance in self.instances.values_mut() {
+            instance.start = Flow::default();
+        }
+    }
+
     /// What the sets hold then, and the objects.
     pub(in crate::networkmanager) fn contents(&self) -> Contents {
         let mut contents = Contents::fixed(self.node);

@@ -82,7 +82,6 @@ impl Firewall {
     }
 
     /// What the tables are made to say.
-    #[cfg(test)]
     pub(in crate::networkmanager) fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -123,9 +122,7 @@ impl Firewall {
     ) -> Result<Counters, NetworkError> {
         let old = self.rules.contents_of(changes);
         let mut rules = self.rules.clone();
-        for change in changes {
-            rules.apply(change.clone());
-        }
+        rules.apply_all(changes.iter().cloned());
         let mut difference = Difference::between(&old, &rules.contents_of(changes));
 
         let mut last = Seen::new();
@@ -162,10 +159,7 @@ impl Firewall {
         self.known.clear();
 
         // What is made anew later is of the new day.
-        self.rules.node = Default::default();
-        for instance in self.rules.instances.values_mut() {
-            instance.start = Default::default();
-        }
+        self.rules.begin_day();
 
         Ok(counters(&seen))
     }
