@@ -10,7 +10,7 @@ use std::time::Duration;
 use aos_names::{EXTENSION, LONGEST_FILE, NetworkNames};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::net::unix::pipe;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use crate::log;
 
@@ -113,6 +113,9 @@ fn text(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) struct Watch {
     directory: PathBuf,
     inotify: Option<pipe::Receiver>,
+    /// When to look for a directory that is not watched. Kept here, as whoever
+    /// waits may give up in the middle.
+    look_at: Instant,
 }
 
 impl Watch {
@@ -120,26 +123,27 @@ impl Watch {
         Self {
             directory: directory.to_owned(),
             inotify: None,
+            look_at: Instant::now(),
         }
     }
 
-    /// Returns when the directory is to be read: it has changed, or it is
+    /// Returns when the directory is to be read: it has changed, is gone, or is
     /// watched from now on. May be dropped at any time.
     pub(crate) async fn changed(&mut self) {
         loop {
             match &self.inotify {
-                None => match watch(&self.directory) {
-                    Ok(inotify) => {
+                None => {
+                    sleep_until(self.look_at).await;
+                    self.look_at = Instant::now() + ABSENT;
+                    if let Ok(inotify) = watch(&self.directory) {
                         self.inotify = Some(inotify);
                         return;
                     }
-                    Err(_) => sleep(ABSENT).await,
-                },
+                }
                 Some(inotify) => {
-                    let is_watched = next(inotify).await.unwrap_or(false);
-                    if !is_watched {
+                    if !next(inotify).await.unwrap_or(false) {
                         self.inotify = None;
-                        sleep(ABSENT).await;
+                        self.look_at = Instant::now() + ABSENT;
                     }
                     return;
                 }

@@ -4,7 +4,7 @@
 //! server follows them and needs the service manager for nothing else, so names
 //! are answered while that restarts, is upgraded or is gone.
 //!
-//! [`Server`] owns the files and a [`station`] for each network: the sockets on
+//! [`Server`] owns the files and a station for each network: the sockets on
 //! the gateway's address, which take packets from the network's bridge alone.
 //! What is decided is pure: `query` and `answer` are the wire, `zones` the
 //! names, `desk` what becomes of a query, `cache` and `pending` its memory.
