@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::host::{Blueprint, Resource, Target, UnitChange};
-use crate::model::{
-    Damage, ErrorInfo, InUse, InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey,
-};
+use super::host::{Blueprint, Order, Resource, Target, UnitChange};
+use crate::model::{Damage, ErrorInfo, InUse, InstanceId, LayerInfo, ServiceInfo, ServiceKey};
 
 /// Outcome of an action, as CM would be told.
 pub(super) type Outcome<T> = Result<T, ErrorInfo>;
@@ -89,9 +87,7 @@ pub(super) enum Action {
     },
     Prepare {
         ticket: Ticket,
-        id: InstanceId,
-        info: InstanceInfo,
-        service: ServiceKey,
+        order: Order,
     },
     /// Look whether the content of the blueprint is what was installed.
     Prove {

@@ -133,9 +133,9 @@ impl<H: Host> Executor<H> {
                     None
                 });
             }
-            Action::Prepare { ticket, id, info, service } => self.spawn(async move {
-                let outcome = outcome(host.prepare(id, &info, &service).await).map(Arc::new);
-                Some(Event::Prepared { ticket, id, outcome })
+            Action::Prepare { ticket, order } => self.spawn(async move {
+                let outcome = outcome(host.prepare(&order).await).map(Arc::new);
+                Some(Event::Prepared { ticket, id: order.id, outcome })
             }),
             Action::Acquire { blueprint, resource } => self.spawn(async move {
                 let _turn = bounds.to_acquire(resource).await;

@@ -38,6 +38,41 @@ impl Resource {
     ];
 }
 
+/// What an instance can lack for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// IAM, for a secret.
+    Secret,
+    /// Its place in its network.
+    Network,
+}
+
+impl Need {
+    /// What is lacked when this is refused, if it may be had later without a new
+    /// list.
+    #[must_use]
+    pub fn of(resource: Resource) -> Option<Self> {
+        match resource {
+            Resource::Secret => Some(Self::Secret),
+            Resource::Network => Some(Self::Network),
+            Resource::RootFilesystem | Resource::Spec | Resource::Unit => None,
+        }
+    }
+}
+
+/// What a blueprint is drawn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Names the unit, the namespace and the runtime directory.
+    pub id: InstanceId,
+    /// As desired.
+    pub info: InstanceInfo,
+    /// What it runs.
+    pub service: ServiceKey,
+    /// `NAME=value`, in place of those of the service and of SM.
+    pub variables: Vec<String>,
+}
+
 /// All that is needed to start one instance: values only.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
@@ -47,6 +82,8 @@ pub struct Blueprint {
     pub info: InstanceInfo,
     /// The installed service.
     pub service: Arc<ServiceContent>,
+    /// `NAME=value`: they win over all others. Never logged.
+    pub variables: Vec<String>,
     /// The instance counts as started after it was active for so long:
     /// 1.2 times its start interval.
     pub start_window: Duration,
@@ -243,12 +280,7 @@ pub trait Host: Send + Sync + 'static {
 
     /// Reads what describes the service and makes a plan for the instance. Costs
     /// the same whatever the size of the service.
-    fn prepare(
-        &self,
-        id: InstanceId,
-        info: &InstanceInfo,
-        service: &ServiceKey,
-    ) -> impl Future<Output = Result<Blueprint, HostError>> + Send;
+    fn prepare(&self, order: &Order) -> impl Future<Output = Result<Blueprint, HostError>> + Send;
 
     /// Makes sure that the content of the blueprint is what was installed, before
     /// an instance is started on it.

@@ -35,8 +35,8 @@ mod fake;
 mod scenarios;
 
 pub use host::{
-    Adopted, Blueprint, Exit, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent,
-    UnitState,
+    Adopted, Blueprint, Exit, Found, Host, HostError, Need, Order, Resource, Target, UnitChange,
+    UnitEvent, UnitState,
 };
 pub use linux::{LinuxHost, LinuxSettings, content_in_use};
 pub use takeover::take_over;

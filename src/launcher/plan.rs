@@ -79,7 +79,7 @@ pub(super) fn turn(wanted: &[Wanted], slots: &BTreeMap<InstanceId, Slot>) -> Vec
             .is_some_and(|slot| slot.phase() == Phase::Acquiring),
         Progress::Failed(_)
         | Progress::Damaged(_)
-        | Progress::NoNetwork(_)
+        | Progress::Waiting(..)
         | Progress::NotChanged(..) => false,
     };
     let Some(priority) = wanted
@@ -143,7 +143,7 @@ fn obstacles(
         Some(wanted) => match wanted.progress {
             Progress::Started
             | Progress::NotChanged(..)
-            | Progress::NoNetwork(_)
+            | Progress::Waiting(..)
             | Progress::Failed(_) => false,
             Progress::Content
             | Progress::Damaged(_)

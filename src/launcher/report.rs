@@ -17,7 +17,7 @@ pub(super) fn report(wanted: &Wanted, slot: Option<&Slot>) -> InstanceReport {
     let desired = match &wanted.progress {
         Progress::Failed(error)
         | Progress::Damaged(error)
-        | Progress::NoNetwork(error)
+        | Progress::Waiting(_, error)
         | Progress::NotChanged(error, _) => RunState::Failed(error.clone()),
         Progress::Started => running.map_or_else(being_started, run_state),
         Progress::Content | Progress::Preparing(_) | Progress::Proving(..) | Progress::Ready(_) => {

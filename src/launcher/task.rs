@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::event::{Action, Event};
 use super::executor::Executor;
-use super::host::{Adopted, Found, Host, HostError, UnitChange};
+use super::host::{Adopted, Found, Host, HostError, Order, UnitChange};
 use super::slot::{Slot, TakenOver};
 use super::state::LauncherState;
 use super::store::{Held, Store, Stored};
@@ -333,7 +333,12 @@ async fn adopt<H: Host>(host: &H, stored: &Stored, found: &[Found]) -> Vec<(Inst
 
 async fn take_over<H: Host>(host: &H, id: InstanceId, held: &Held) -> Result<TakenOver, String> {
     let blueprint = host
-        .prepare(id, &held.info, &held.service)
+        .prepare(&Order {
+            id,
+            info: held.info.clone(),
+            service: held.service.clone(),
+            variables: Vec::new(),
+        })
         .await
         .map_err(|error| Chain(&error).to_string())?;
     if blueprint.fingerprint != held.fingerprint {

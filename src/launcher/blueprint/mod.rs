@@ -10,13 +10,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Blueprint;
 use super::spec::{SpecError, check};
 use super::systemd::{PolicyError, SignalError, StartPolicy, stop_signal};
+use super::{Blueprint, Order};
 use crate::config::duration_from_json;
 use crate::model::{
-    FirewallRule, InstanceId, InstanceInfo, NetworkId, NetworkParameters, ProviderId,
-    ServiceContent,
+    FirewallRule, InstanceInfo, NetworkId, NetworkParameters, ProviderId, ServiceContent,
 };
 
 /// Raise it when the same inputs are to make another container: running
@@ -110,12 +109,15 @@ struct Inputs<'a> {
     gid: u32,
     provider_id: &'a str,
     machine: Machine<'a>,
+    /// Left out where there are none, as releases before did: their instances are
+    /// taken over.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    variables: &'a [String],
 }
 
 /// Draws the blueprint, or says why the service cannot be run.
 pub(crate) fn draw(
-    id: InstanceId,
-    info: &InstanceInfo,
+    order: &Order,
     service: ServiceContent,
     machine: &Machine<'_>,
 ) -> Result<Blueprint, BlueprintError> {
@@ -124,25 +126,27 @@ pub(crate) fn draw(
     let policy = StartPolicy::read(&service.config.run_parameters, duration_from_json)?;
 
     Ok(Blueprint {
-        id,
-        info: info.clone(),
+        id: order.id,
+        info: order.info.clone(),
+        variables: order.variables.clone(),
         start_window: policy.window(),
         start_burst: policy.burst,
-        fingerprint: fingerprint(info, &service, machine),
+        fingerprint: fingerprint(order, &service, machine),
         service: Arc::new(service),
     })
 }
 
-fn fingerprint(info: &InstanceInfo, service: &ServiceContent, machine: &Machine<'_>) -> String {
+fn fingerprint(order: &Order, service: &ServiceContent, machine: &Machine<'_>) -> String {
     let inputs = Inputs {
         format: FORMAT,
-        info: fixed(info, &service.provider_id),
+        info: fixed(&order.info, &service.provider_id),
         manifest_digest: &service.manifest_digest,
         root: &service.root,
         layers: &service.layers,
         gid: service.gid,
         provider_id: service.provider_id.as_str(),
         machine: *machine,
+        variables: &order.variables,
     };
     let text = serde_json::to_vec(&inputs).expect("paths of our own are text, and so is the rest");
 

@@ -6,7 +6,7 @@ use aos_package::{ExecutionConfig, ImageConfig, ServiceConfig};
 use serde_json::json;
 
 use super::*;
-use crate::model::{InstanceIdent, ServiceKey};
+use crate::model::{InstanceId, InstanceIdent, ServiceKey};
 
 fn service() -> ServiceContent {
     ServiceContent {
@@ -57,9 +57,34 @@ fn print(info: &InstanceInfo, service: ServiceContent, binds: &[&str], hosts: &[
         hosts: &hosts,
     };
 
-    draw(InstanceId::from_u128(1), info, service, &machine)
-        .unwrap()
-        .fingerprint
+    draw(&order(info), service, &machine).unwrap().fingerprint
+}
+
+fn order(info: &InstanceInfo) -> Order {
+    Order {
+        id: InstanceId::from_u128(1),
+        info: info.clone(),
+        service: service().key,
+        variables: Vec::new(),
+    }
+}
+
+#[test]
+fn other_variables_are_another_fingerprint() {
+    let machine = Machine {
+        host_binds: &[],
+        hosts: &[],
+    };
+    let print = |variables: &[&str]| {
+        let order = Order {
+            variables: variables.iter().map(|&text| text.to_owned()).collect(),
+            ..order(&info())
+        };
+        draw(&order, service(), &machine).unwrap().fingerprint
+    };
+
+    assert_ne!(print(&[]), print(&["A=1"]));
+    assert_ne!(print(&["A=1"]), print(&["A=2"]));
 }
 
 #[test]
@@ -87,13 +112,7 @@ fn reach_of(change: impl FnOnce(&mut NetworkParameters)) -> Blueprint {
         host_binds: &[],
         hosts: &[],
     };
-    draw(
-        InstanceId::from_u128(1),
-        &networked(change),
-        service(),
-        &machine,
-    )
-    .unwrap()
+    draw(&order(&networked(change)), service(), &machine).unwrap()
 }
 
 fn rule(port: &str) -> FirewallRule {
@@ -217,7 +236,7 @@ fn window_and_burst_are_those_of_the_service() {
         hosts: &[],
     };
 
-    let blueprint = draw(InstanceId::from_u128(1), &info(), service, &machine).unwrap();
+    let blueprint = draw(&order(&info()), service, &machine).unwrap();
 
     assert_eq!(blueprint.start_window, Duration::from_secs(6));
     assert_eq!(blueprint.start_burst, 9);
@@ -250,7 +269,7 @@ fn what_cannot_run_gets_no_blueprint() {
             hosts: &[],
         };
 
-        let refused = draw(InstanceId::from_u128(1), &info(), service, &machine);
+        let refused = draw(&order(&info()), service, &machine);
 
         assert_eq!(refused.unwrap_err().to_string(), text);
     }

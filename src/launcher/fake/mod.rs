@@ -13,11 +13,11 @@ pub(super) use self::network::BAD_RULE;
 use self::network::FakeNetworks;
 use super::blueprint::fixed;
 use super::host::{
-    Adopted, Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitEvent, UnitState,
+    Adopted, Blueprint, Found, Host, HostError, Order, Resource, Target, UnitChange, UnitEvent,
+    UnitState,
 };
 use crate::model::{
-    ContentItem, Damage, InUse, InstanceId, InstanceInfo, LayerInfo, ServiceContent, ServiceInfo,
-    ServiceKey,
+    ContentItem, Damage, InUse, InstanceId, LayerInfo, ServiceContent, ServiceInfo, ServiceKey,
 };
 
 #[derive(Debug, Default)]
@@ -40,6 +40,8 @@ pub(super) struct Book {
     pub(super) refuse_releases: u32,
     /// Services and layers that cannot be installed.
     pub(super) broken: BTreeSet<String>,
+    /// What services ask for, by their ids.
+    pub(super) configs: BTreeMap<String, aos_package::ServiceConfig>,
     /// Layers that services need.
     pub(super) needs: BTreeMap<String, Vec<String>>,
     /// What the content manager was told is in use.
@@ -271,18 +273,21 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    async fn prepare(
-        &self,
-        id: InstanceId,
-        info: &InstanceInfo,
-        service: &ServiceKey,
-    ) -> Result<Blueprint, HostError> {
+    async fn prepare(&self, order: &Order) -> Result<Blueprint, HostError> {
+        let Order {
+            id,
+            info,
+            service,
+            variables,
+        } = order;
         let inputs = fixed(info, &"provider".into());
         let (root, layers, layer_digests) = self.book().roots(service);
+        let config = self.book().configs.get(service.id.as_str()).cloned();
         Ok(Blueprint {
-            id,
+            id: *id,
             info: info.clone(),
-            fingerprint: format!("{inputs:?} {service} {root:?} {layers:?}"),
+            variables: variables.clone(),
+            fingerprint: format!("{inputs:?} {service} {root:?} {layers:?} {variables:?}"),
             service: Arc::new(ServiceContent {
                 key: service.clone(),
                 provider_id: "provider".into(),
@@ -292,7 +297,7 @@ impl Host for FakeHost {
                 layers,
                 layer_digests,
                 image: aos_package::ImageConfig::default(),
-                config: aos_package::ServiceConfig::default(),
+                config: config.unwrap_or_default(),
             }),
             start_window: Duration::from_millis(1200),
             start_burst: 3,

@@ -25,10 +25,12 @@ use super::rootfs::remove_root;
 use super::rootfs_plan::top_entries;
 use super::spec::Sources;
 use super::systemd::{SystemBus, Systemd};
-use super::{Adopted, Blueprint, Found, Host, HostError, Resource, Target, UnitChange, UnitState};
+use super::{
+    Adopted, Blueprint, Found, Host, HostError, Order, Resource, Target, UnitChange, UnitState,
+};
 use crate::iamclient::Iam;
 use crate::layermanager::Content;
-use crate::model::{InUse, InstanceId, InstanceInfo, LayerInfo, ServiceInfo, ServiceKey};
+use crate::model::{InUse, InstanceId, LayerInfo, ServiceInfo};
 use crate::networkmanager::{Attachment, Networks};
 use directories::{blocking, failed, ids_in, private_directory, remove_spec};
 use network::{attach_request, of_network};
@@ -134,15 +136,10 @@ impl Host for LinuxHost {
             .map_err(HostError::new)
     }
 
-    async fn prepare(
-        &self,
-        id: InstanceId,
-        info: &InstanceInfo,
-        service: &ServiceKey,
-    ) -> Result<Blueprint, HostError> {
+    async fn prepare(&self, order: &Order) -> Result<Blueprint, HostError> {
         let service = self
             .content
-            .service(service)
+            .service(&order.service)
             .await
             .map_err(HostError::new)?;
         let machine = Machine {
@@ -150,7 +147,7 @@ impl Host for LinuxHost {
             hosts: &self.settings.hosts,
         };
 
-        draw(id, info, service, &machine).map_err(HostError::new)
+        draw(order, service, &machine).map_err(HostError::new)
     }
 
     async fn prove(&self, blueprint: &Blueprint) -> Result<(), HostError> {

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{Slot, Verdict};
 use crate::launcher::event::{Action, Outcome};
-use crate::launcher::host::{Blueprint, Resource};
+use crate::launcher::host::{Blueprint, Need, Resource};
 use crate::launcher::instance::{self, Phase, Step};
 use crate::model::ErrorInfo;
 
@@ -153,8 +153,10 @@ impl Slot {
             .filter(|_| of_network && self.changes.news);
         match self.changes.next.take().or(retry) {
             Some(blueprint) => Verdict::Again(blueprint),
-            None if of_network => Verdict::NoNetwork(error),
-            None => Verdict::Failed(error),
+            None => match Need::of(resource) {
+                Some(need) => Verdict::Waits(need, error),
+                None => Verdict::Failed(error),
+            },
         }
     }
 

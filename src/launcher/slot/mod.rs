@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use self::change::Changes;
 use super::event::{Action, Outcome};
-use super::host::{Blueprint, Exit, Resource, Target, UnitState};
+use super::host::{Blueprint, Exit, Need, Resource, Target, UnitState};
 use super::instance::{self, Instance, Phase, Step};
 use crate::model::{ErrorInfo, Fault, InstanceId, InstanceIdent};
 
@@ -40,8 +40,8 @@ pub(super) enum Verdict {
     Same,
     /// It will not run, and this is why.
     Failed(ErrorInfo),
-    /// It was refused its place in the network.
-    NoNetwork(ErrorInfo),
+    /// It was refused what it needs, and may get it later.
+    Waits(Need, ErrorInfo),
     /// It gives back what it holds, and has to be started with this.
     Again(Arc<Blueprint>),
     /// It runs with what it was last to be given.

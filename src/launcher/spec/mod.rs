@@ -152,7 +152,8 @@ fn process(blueprint: &Blueprint, secret: Option<&str>) -> Result<Process, SpecE
             additional_gids: Vec::new(),
         },
         args: image.entrypoint.iter().chain(&image.cmd).cloned().collect(),
-        env: environment(&[&image.env, &aos]).map_err(SpecError::Environment)?,
+        env: environment(&[&image.env, &aos, &blueprint.variables])
+            .map_err(SpecError::Environment)?,
         cwd: absolute(&image.working_dir),
         capabilities: capabilities(info.uid),
         rlimits: process_limits(&blueprint.service.config.quotas),

@@ -41,6 +41,7 @@ fn service() -> ServiceContent {
 
 fn blueprint(service: ServiceContent) -> Blueprint {
     Blueprint {
+        variables: Vec::new(),
         id: InstanceId::from_u128(0x42),
         info: InstanceInfo {
             ident: InstanceIdent {

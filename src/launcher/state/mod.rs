@@ -262,7 +262,7 @@ impl LauncherState {
             | Progress::Preparing(_)
             | Progress::Proving(..)
             | Progress::Ready(_) => false,
-            Progress::Failed(_) | Progress::NoNetwork(_) | Progress::NotChanged(..) => true,
+            Progress::Failed(_) | Progress::Waiting(..) | Progress::NotChanged(..) => true,
             Progress::Started => self.slots.get(&wanted.id).is_some_and(|slot| {
                 slot.phase() == Phase::Running
                     && !matches!(slot.health(), Health::Confirming { .. })

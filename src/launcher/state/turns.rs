@@ -6,6 +6,7 @@ use super::{LauncherState, Progress};
 use crate::config::UpdatePolicy;
 use crate::launcher::content::Readiness;
 use crate::launcher::event::Action;
+use crate::launcher::host::Order;
 use crate::launcher::instance::Phase;
 use crate::launcher::plan;
 use crate::launcher::slot::Slot;
@@ -32,9 +33,12 @@ impl LauncherState {
                     let ticket = self.last_ticket;
                     actions.push(Action::Prepare {
                         ticket,
-                        id: wanted.id,
-                        info: wanted.info.clone(),
-                        service: service.clone(),
+                        order: Order {
+                            id: wanted.id,
+                            info: wanted.info.clone(),
+                            service: service.clone(),
+                            variables: Vec::new(),
+                        },
                     });
                     wanted.progress = Progress::Preparing(ticket);
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::launcher::event::Ticket;
-use crate::launcher::host::Blueprint;
+use crate::launcher::host::{Blueprint, Need};
 use crate::launcher::slot::Verdict;
 use crate::model::{ErrorInfo, InstanceId, InstanceInfo, ServiceKey};
 
@@ -26,9 +26,8 @@ pub(in crate::launcher) enum Progress {
     Started,
     /// It runs, but could not be given what the list says for it.
     NotChanged(ErrorInfo, Arc<Blueprint>),
-    /// It was refused its place in the network, and is tried again when networks
-    /// change.
-    NoNetwork(ErrorInfo),
+    /// It lacks this, and is tried again when that may be had.
+    Waiting(Need, ErrorInfo),
     /// It will not run.
     Failed(ErrorInfo),
 }
@@ -56,9 +55,9 @@ impl Wanted {
                 self.fail(error);
             }
             (Verdict::Failed(error), Progress::Ready(_)) if slot_is_stuck => self.fail(error),
-            (Verdict::NoNetwork(error), Progress::Started) => {
-                self.tell(&error, "instance gets no place in its network");
-                self.progress = Progress::NoNetwork(error);
+            (Verdict::Waits(need, error), Progress::Started) => {
+                self.tell(&error, "instance waits for what it needs");
+                self.progress = Progress::Waiting(need, error);
             }
             (Verdict::Again(blueprint), Progress::Started | Progress::NotChanged(..)) => {
                 self.progress = Progress::Ready(blueprint);
@@ -76,7 +75,7 @@ impl Wanted {
                 Verdict::Same
                 | Verdict::Changed
                 | Verdict::NotChanged(..)
-                | Verdict::NoNetwork(_)
+                | Verdict::Waits(..)
                 | Verdict::Again(_)
                 | Verdict::Failed(_),
                 _,
