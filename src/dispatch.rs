@@ -5,18 +5,13 @@
 //! and none waits behind another.
 
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::launcher::Launcher;
-use crate::model::{
-    EnvVarStatus, EnvVarsOverride, EnvVarsStatus, LogPart, LogRequest, Request, Responder,
-    UnitConfigStatus, UnitConfigText,
-};
+use crate::model::{LogPart, LogRequest, Request, Responder};
 use crate::networkmanager::Networks;
-use crate::resourcemanager::Resources;
+use crate::resourcemanager::{Resources, UnitConfigs};
 
-const NO_UNIT_CONFIG: &str = "unit configurations are not supported by this release yet";
-const NO_ENV_VARS: &str = "overriding environment variables is not supported by this release yet";
 const NO_LOGS: &str = "sending logs is not supported by this release yet";
 
 /// Passes requests on until CM's session ends.
@@ -26,6 +21,7 @@ pub struct Dispatch {
     launcher: Launcher,
     networks: Networks,
     resources: Resources,
+    unit_configs: UnitConfigs,
 }
 
 impl Dispatch {
@@ -36,12 +32,14 @@ impl Dispatch {
         launcher: Launcher,
         networks: Networks,
         resources: Resources,
+        unit_configs: UnitConfigs,
     ) -> Self {
         Self {
             requests,
             launcher,
             networks,
             resources,
+            unit_configs,
         }
     }
 
@@ -56,19 +54,18 @@ impl Dispatch {
         match request {
             Request::RunInstances(list) => self.launcher.run(list).await,
             Request::UpdateNetworks(networks) => self.networks.update(networks).await,
-            Request::GetUnitConfigStatus(answer) => reply(answer, UnitConfigStatus::default()),
-            Request::CheckUnitConfig(config, answer) | Request::SetUnitConfig(config, answer) => {
-                reply(answer, refuse_unit_config(config));
-            }
+            Request::GetUnitConfigStatus(answer) => self.unit_configs.status(answer).await,
+            Request::CheckUnitConfig(text, answer) => self.unit_configs.check(text, answer).await,
+            Request::SetUnitConfig(text, answer) => self.unit_configs.set(text, answer).await,
             Request::OverrideEnvVars(overrides, answer) => {
-                reply(answer, overrides.into_iter().map(refuse_override).collect());
+                self.launcher.override_variables(overrides, answer).await;
             }
             Request::Logs(request) => refuse_log(request),
             Request::GetNodeMonitoring(answer) => {
                 let resources = self.resources.clone();
                 tokio::spawn(async move { reply(answer, resources.node_monitoring().await) });
             }
-            Request::CloudConnection(online) => info!(online, "cloud connection"),
+            Request::CloudConnection(online) => self.launcher.cloud(online).await,
         }
     }
 }
@@ -77,25 +74,6 @@ impl Dispatch {
 fn reply<T>(answer: Responder<T>, value: T) {
     if answer.send(value).is_err() {
         debug!("the connection that asked is gone, and the answer with it");
-    }
-}
-
-fn refuse_unit_config(config: UnitConfigText) -> UnitConfigStatus {
-    UnitConfigStatus {
-        vendor_version: config.vendor_version,
-        error: NO_UNIT_CONFIG.to_owned(),
-    }
-}
-
-fn refuse_override(request: EnvVarsOverride) -> EnvVarsStatus {
-    let refuse = |id| EnvVarStatus {
-        id,
-        error: NO_ENV_VARS.to_owned(),
-    };
-
-    EnvVarsStatus {
-        filter: request.filter,
-        vars: request.vars.into_iter().map(|var| refuse(var.id)).collect(),
     }
 }
 
@@ -115,46 +93,7 @@ fn refuse_log(request: LogRequest) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EnvVar, InstanceFilter, LogSource};
-
-    #[test]
-    fn a_refused_unit_config_keeps_the_version_it_was_asked_about() {
-        let config = UnitConfigText {
-            text: "{}".into(),
-            vendor_version: "7".into(),
-        };
-
-        let status = refuse_unit_config(config);
-
-        assert_eq!(
-            (status.vendor_version.as_str(), status.error.is_empty()),
-            ("7", false)
-        );
-    }
-
-    #[test]
-    fn each_overridden_variable_is_refused_under_its_own_id() {
-        let filter = InstanceFilter {
-            index: Some(3),
-            ..InstanceFilter::default()
-        };
-        let var = |id: &str| EnvVar {
-            id: id.into(),
-            variable: "A=b".into(),
-            expires: None,
-        };
-        let request = EnvVarsOverride {
-            filter: filter.clone(),
-            vars: vec![var("x"), var("y")],
-        };
-
-        let status = refuse_override(request);
-
-        assert_eq!(status.filter, filter);
-        let ids: Vec<_> = status.vars.iter().map(|var| var.id.as_str()).collect();
-        assert_eq!(ids, ["x", "y"]);
-        assert!(status.vars.iter().all(|var| var.error == NO_ENV_VARS));
-    }
+    use crate::model::LogSource;
 
     #[test]
     fn a_log_request_gets_one_error_part() {

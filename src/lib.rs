@@ -15,6 +15,7 @@
 //! - [`iamclient`], [`cmclient`]: the peers
 //! - [`peer`]: how a peer is reached
 //! - [`supervisor`]: systemd's watchdog
+//! - [`status`]: what an operator is shown
 //! - [`dispatch`], [`app`]: join the ends
 
 pub mod app;
@@ -29,6 +30,7 @@ pub mod model;
 pub mod networkmanager;
 pub mod peer;
 pub mod resourcemanager;
+pub mod status;
 pub mod storage;
 pub mod supervisor;
 pub mod telemetry;

@@ -16,6 +16,10 @@ const USAGE: u8 = 2;
 /// The work is waiting for others: two workers are enough for any device.
 const WORKERS: usize = 2;
 
+/// Threads for what blocks. What is done in them is bounded where it is begun; this
+/// is for the unforeseen.
+const BLOCKING: usize = 64;
+
 /// Bytes. Half of the default; nothing recurses deeply.
 const STACK: usize = 1 << 20;
 
@@ -67,6 +71,7 @@ where
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
         .thread_stack_size(STACK)
         .thread_name("worker")
         .enable_all()

@@ -88,6 +88,12 @@ impl Notifier {
         self.send(&format!("STOPPING=1\nSTATUS={}", one_line(status)));
     }
 
+    /// The process needs so long from now on for what it is doing, such as its
+    /// end.
+    pub fn needs(&self, time: Duration) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()));
+    }
+
     fn ping(&self) {
         self.send("WATCHDOG=1");
     }
@@ -251,6 +257,8 @@ mod tests {
             systemd.told().await,
             "STOPPING=1\nSTATUS=stopped by a signal"
         );
+        notifier.needs(Duration::from_secs(90));
+        assert_eq!(systemd.told().await, "EXTEND_TIMEOUT_USEC=90000000");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ const ALL: &[&str] = &["*"];
 
 /// Who may use whom. The row with the longest name that fits counts. Changing
 /// it is a design change: say so in the commit, and in `ARCHITECTURE.md`.
-const TABLE: [(&str, &[&str]); 20] = [
+const TABLE: [(&str, &[&str]); 21] = [
     (
         "main",
         &["app", "arguments", "config", "model", "telemetry"],
@@ -55,6 +55,7 @@ const TABLE: [(&str, &[&str]); 20] = [
     ("journal", &["model"]),
     ("storage", &["model"]),
     ("config", &["model"]),
+    ("status", &["model"]),
     ("supervisor", &["model"]),
     ("telemetry", &["arguments"]),
     ("arguments", &[]),

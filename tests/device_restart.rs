@@ -7,7 +7,7 @@ mod device;
 
 use device::lab::{Device, PATIENCE, UNIT_DIR, WORKING_DIR, wait_until};
 use device::service::Service;
-use device::state::{State, Status, address};
+use device::state::{State, Status, address, name};
 use device::unit::Unit;
 
 const CONFIG: &str = "/etc/aos/aos_servicemanager.cfg";
@@ -131,6 +131,77 @@ fn what_ended_while_the_manager_was_away_is_started_again() {
     assert!(told.iter().all(Status::is_active), "{told:?}");
     assert_eq!(device.instance("web", 0), web);
     assert_ne!(device.instance("a", 0).main_pid, sleeper.main_pid);
+}
+
+/// What running instances can be given again is, and what they cannot restarts
+/// them alone.
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
+fn what_was_lost_while_the_manager_was_away_is_mended_for_the_losers_alone() {
+    let device = Device::up();
+    device.start_sm();
+    let mut unit = Unit::start(&device);
+    let service = Service::sleeper("a").pack(&device);
+    let state = (0..6u8).fold(State::new().service(&service), |state, i| {
+        state.instance("a", i.into(), 10 + i)
+    });
+    unit.run_well(&state);
+    let before = device.processes();
+    let ids: Vec<_> = (0..6).map(|index| device.instance("a", index).id).collect();
+    let [files, drop_in, other, root, namespace, _] = ids.as_slice() else {
+        unreachable!("there are six");
+    };
+    device.stop_sm();
+    device.sh(&format!(
+        "cd /run/aos/runtime/{files}
+         rm config.json hosts resolv.conf /run/aos/content/{files}
+         cd /run/systemd/system
+         rm aos-service@{drop_in}.service.d/aos.conf
+         echo '# of another release' >>aos-service@{other}.service.d/aos.conf
+         umount --lazy /run/aos/runtime/{root}/rootfs
+         umount /run/netns/{namespace}
+         nft flush ruleset"
+    ));
+
+    device.start_sm();
+    unit.wait_registered();
+    let told = unit.wait_status(PATIENCE);
+
+    assert!(
+        told.len() == 6 && told.iter().all(Status::is_active),
+        "{told:?}"
+    );
+    let after = device.processes();
+    let restarted = after
+        .iter()
+        .filter(|(name, process)| before[*name] != **process);
+    let restarted: Vec<_> = restarted.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(restarted, [name("a", 3), name("a", 4)]);
+    device.sh(&format!(
+        "cd /run/aos/runtime/{files}
+         test -s config.json && test -s hosts && test -s resolv.conf
+         test $(stat -c %a config.json) = 600
+         test -s /run/aos/content/{files}
+         nft list ruleset | grep -q 172.30.0.10
+         cd /run/systemd/system
+         grep -q ExecStart= aos-service@{drop_in}.service.d/aos.conf
+         ! grep -q 'another release' aos-service@{other}.service.d/aos.conf
+         systemctl show --value --property=NeedDaemonReload aos-service@{other} | grep -qx no"
+    ));
+    // systemd can start those again that were given their files.
+    for id in [files, drop_in] {
+        device.sh(&format!("systemctl kill --signal=KILL aos-service@{id}"));
+        wait_until(PATIENCE, "systemd to start it again", || {
+            let instances = device.instances();
+            let found = instances.iter().find(|instance| instance.id == *id);
+            found
+                .filter(|found| found.restarts == 1 && found.state == "active")
+                .map(drop)
+                .ok_or_else(|| format!("{instances:#?}"))
+        });
+    }
+    unit.stop_all();
+    device.assert_clean();
 }
 
 #[test]

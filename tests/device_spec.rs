@@ -57,6 +57,14 @@ fn service_without_wishes_gets_the_defaults_and_sees_nothing_of_the_host() {
     assert_eq!(capabilities["CapEff"], "0000000000000000");
     assert_eq!(capabilities["CapPrm"], "0000000000000000");
 
+    // 2: filtered. What the kernel itself would say is EINVAL, EFAULT or the like.
+    assert_eq!(facts["seccomp"], "2");
+    assert_eq!(
+        facts["calls"],
+        json!({"mount": "EPERM", "unshare": "EPERM", "keyctl": "EPERM", "bpf": "EPERM",
+               "clone3": "ENOSYS", "getppid": "done"})
+    );
+
     let root = strings(&facts["root"]);
     for hidden in [
         "root", "home", "var", "tmp", "run", "boot", "srv", "opt", "mnt", "init", "storage",
@@ -131,6 +139,7 @@ fn wishes_of_a_service_are_met() {
         ))
     };
     assert_eq!(limit("memory", "memory.limit_in_bytes"), "67108864");
+    assert_eq!(limit("memory", "memory.memsw.limit_in_bytes"), "67108864");
     assert_eq!(limit("pids", "pids.max"), "33");
     let cpus: u64 = device.sh("nproc").parse().unwrap();
     assert_eq!(

@@ -7,7 +7,11 @@ use aos_package::Platform;
 use aos_package::archive::Compression;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Packs services and layers, and plays the peers of a service manager.
+/// Where a service manager listens.
+const SOCKET: &str = "/run/aos/servicemanager.sock";
+
+/// Shows what a service manager does, packs services and layers, and plays its
+/// peers.
 #[derive(Debug, Parser)]
 #[command(name = "aosctl", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -29,6 +33,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     // For people.
+    #[value(alias = "table")]
     Text,
     // For programs: one object a line.
     Json,
@@ -36,6 +41,17 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show what the service manager of this device does
+    ///
+    /// Instances, networks, content and peers. `-o json` prints the document
+    /// that docs/status.md describes. Exit codes: 0 it was shown, 1 no service
+    /// manager runs here, or it does not answer.
+    Status(StatusArgs),
+    /// Show the output of an instance, from the journal
+    ///
+    /// Works without the service manager for a whole instance id. The exit code
+    /// is that of journalctl.
+    Logs(LogsArgs),
     /// Make the package of a service or a layer; same input, same bytes
     #[command(subcommand)]
     Pack(PackCommand),
@@ -141,6 +157,35 @@ impl CompressionArgs {
             Compress::None => Compression::None,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Go on, and show each change
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// Socket of the service manager
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// SERVICE/SUBJECT/INDEX, or an instance id, or how one begins
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instance: String,
+    /// Go on, and show what comes
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only the last lines
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) lines: Option<u64>,
+    /// Only from then on, as journalctl reads times: "2026-11-21 13:00", -1h
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Socket of the service manager
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,18 +1,22 @@
-//! The operator's tool: packs services and layers, inspects packages, and plays the peers of a
-//! unit (CM and IAM) so that a service manager can be driven by hand, by
-//! scripts and by tests.
+//! The operator's tool: shows what a service manager does, packs services and
+//! layers, inspects packages, and plays the peers of a unit (CM and IAM) so that
+//! a service manager can be driven by hand, by scripts and by tests.
 //!
 //! - [`cli`]: the command line
 //! - [`inspect`]: `aosctl inspect`
+//! - [`logs`]: `aosctl logs`
 //! - [`pack`]: `aosctl pack`
 //! - [`package_file`]: facts about packages that exist
+//! - [`status`]: `aosctl status`
 //! - [`mod@unit`]: `aosctl unit`
 //! - [`wire`]: the generated wire types
 
 mod cli;
 mod inspect;
+mod logs;
 mod pack;
 mod package_file;
+mod status;
 mod unit;
 mod wire;
 
@@ -31,6 +35,8 @@ fn main() -> ExitCode {
         Command::Pack(command) => pack::run(&command, cli.format)
             .map(|()| ExitCode::SUCCESS)
             .map_err(anyhow::Error::from),
+        Command::Status(args) => status::run(&args, cli.format).map(|()| ExitCode::SUCCESS),
+        Command::Logs(args) => logs::run(&args),
         Command::Inspect(args) => inspect::run(&args, cli.format).map_err(anyhow::Error::from),
         Command::Unit(command) => unit::run(command, cli.format),
     };

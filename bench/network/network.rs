@@ -160,6 +160,7 @@ fn request(n: u8, rights: Rights) -> AttachRequest {
         },
         provider_id: PROVIDER.into(),
         hostname: Some(format!("service-{n}")),
+        extra_hosts: Vec::new(),
         exposed_ports: if rights.some {
             vec!["80/tcp".into()]
         } else {

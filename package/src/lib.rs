@@ -29,6 +29,8 @@ pub use manifest::{
     MEDIA_TYPE_SERVICE_CONFIG, Manifest, ManifestError, ManifestFile, OCI_INDEX_FILE,
     OCI_LAYOUT_FILE, Platform, blob_path,
 };
-pub use service_config::{Quotas, RunParameters, ServiceConfig, ServiceDevice};
+pub use service_config::{
+    ExecProbe, HttpProbe, Probe, Quotas, RunParameters, ServiceConfig, ServiceDevice, TcpProbe,
+};
 pub use short::{JsonError, Short};
 pub use sums::{PackageSums, Sha3Long, Sha3Short};

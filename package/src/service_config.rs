@@ -36,6 +36,12 @@ pub struct ServiceConfig {
     /// How systemd restarts it.
     #[serde(deserialize_with = "null_is_default")]
     pub run_parameters: RunParameters,
+    /// How its health is found out. None: it is healthy as long as it runs.
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub probes: Vec<Probe>,
 }
 
 /// Limits of an instance. Absent: no limit.
@@ -88,6 +94,69 @@ pub struct RunParameters {
     pub restart_interval: Option<serde_json::Value>,
 }
 
+/// A question that tells whether an instance is well. Exactly one of `exec`, `tcp`
+/// and `http` says which. Durations are duration texts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Probe {
+    /// Runs a command in the container.
+    pub exec: Option<ExecProbe>,
+    /// Connects to a port of the instance.
+    pub tcp: Option<TcpProbe>,
+    /// Fetches a page from the instance.
+    pub http: Option<HttpProbe>,
+    /// Between the end of one try and the next.
+    pub interval: Option<serde_json::Value>,
+    /// A try takes no longer.
+    pub timeout: Option<serde_json::Value>,
+    /// Tries in a row that fail until the instance has failed.
+    pub threshold: Option<u64>,
+    /// Tries in a row that succeed until the instance is well.
+    pub success_threshold: Option<u64>,
+    /// Before the first try.
+    pub initial_delay: Option<serde_json::Value>,
+    /// Keys that mean nothing.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+/// A command that succeeds when the instance is well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExecProbe {
+    /// Program and arguments, as the container has them.
+    pub command: Vec<String>,
+    /// Keys that mean nothing.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+/// A port that takes connections when the instance is well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TcpProbe {
+    /// Its number.
+    pub port: u64,
+    /// Keys that mean nothing.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+/// A page that is answered with 200 to 399 when the instance is well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpProbe {
+    /// Number of the port.
+    pub port: u64,
+    /// Path and query; `/` if there is none.
+    pub path: Option<String>,
+    /// `http`, if anything.
+    pub scheme: Option<String>,
+    /// Keys that mean nothing.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -98,7 +167,7 @@ mod tests {
     fn every_field_is_optional() {
         for text in [
             "{}",
-            r#"{"quotas": null, "runParameters": null, "devices": null}"#,
+            r#"{"quotas": null, "runParameters": null, "devices": null, "probes": null}"#,
         ] {
             let config: ServiceConfig = serde_json::from_str(text).unwrap();
 
@@ -139,6 +208,28 @@ mod tests {
     }
 
     #[test]
+    fn probes_are_read_with_the_keys_that_mean_nothing() {
+        let config: ServiceConfig = serde_json::from_value(json!({
+            "probes": [
+                {"exec": {"command": ["/bin/true"]}, "interval": "1s", "treshold": 2},
+                {"tcp": {"port": 80, "host": "x"}, "threshold": 5, "successThreshold": 2},
+                {"http": {"port": 8080, "path": "/live"}, "timeout": 1, "initialDelay": "PT1S"},
+            ],
+        }))
+        .unwrap();
+
+        let [exec, tcp, http] = &config.probes[..] else {
+            panic!("{:?}", config.probes)
+        };
+        assert_eq!(exec.exec.as_ref().unwrap().command, ["/bin/true"]);
+        assert_eq!(exec.unknown.keys().collect::<Vec<_>>(), ["treshold"]);
+        assert_eq!(tcp.tcp.as_ref().unwrap().unknown["host"], "x");
+        assert_eq!((tcp.threshold, tcp.success_threshold), (Some(5), Some(2)));
+        assert_eq!(http.http.as_ref().unwrap().path.as_deref(), Some("/live"));
+        assert_eq!(http.initial_delay, Some(json!("PT1S")));
+    }
+
+    #[test]
     fn wrong_types_are_refused() {
         for text in [
             "[[]]",
@@ -146,6 +237,9 @@ mod tests {
             r#"{"quotas": {"ramLimit": "1"}}"#,
             r#"{"devices": {}}"#,
             r#"{"sysctl": {"a": 1}}"#,
+            r#"{"probes": {}}"#,
+            r#"{"probes": [{"tcp": {"port": "80"}}]}"#,
+            r#"{"probes": [{"exec": {"command": "true"}}]}"#,
         ] {
             assert!(
                 serde_json::from_str::<ServiceConfig>(text).is_err(),

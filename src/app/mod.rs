@@ -4,8 +4,10 @@
 //! managers run, the launcher has looked at the machine; then systemd is told
 //! that we are ready, whoever of the peers is there. Order of the end: requests
 //! first, so that every loop sees its input close, with a deadline. Instances
-//! are left running.
+//! are left running, unless they are to end with us (`ending`).
 
+mod ending;
+mod overview;
 mod reset;
 mod status;
 mod takeover;
@@ -16,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -30,9 +32,10 @@ use crate::launcher::{
 use crate::layermanager::{CheckSettings, Content, ContentSettings, Downloads, Users};
 use crate::model::{Alert, AlertKind, Chain, Report};
 use crate::networkmanager::{NetworkSettings, Networks};
-use crate::resourcemanager::Resources;
+use crate::resourcemanager::{Resources, UnitConfigSettings, UnitConfigs};
 use crate::storage::{Database, Opened, WorkdirLock};
 use crate::supervisor::{self, Check, Notifier, Wishes};
+use overview::Sources;
 
 pub use reset::reset;
 
@@ -67,10 +70,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     notifier.status("starting");
     // Nothing that is half done here has to be undone: the next start finds it.
+    // Instances that are to end with us have to be known first.
+    let at_once = !config.stop_instances_on_exit;
     let mut unit = tokio::select! {
         unit = Unit::start(&config, check) => unit?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv(), if at_once => return Ok(()),
+        _ = interrupt.recv(), if at_once => return Ok(()),
     };
     notifier.ready(RUNNING);
     info!("ready");
@@ -83,8 +88,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = status::tell(&notifier, unit.downloads.clone(), RUNNING, status::downloads) => Ok(()),
     };
 
-    notifier.stopping("stopping; instances keep running");
-    info!("stopping; instances keep running");
+    if outcome.is_ok() {
+        ending::end_instances(&unit, &config, &notifier, &wishes).await;
+    } else {
+        notifier.stopping("a loop broke down; instances keep running");
+    }
     unit.stop().await;
 
     outcome
@@ -94,10 +102,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 struct Unit {
     tasks: JoinSet<&'static str>,
     checks: Vec<Check>,
-    /// Ends the dispatcher, and with it the inputs of all others.
-    dispatch: tokio::task::AbortHandle,
+    /// Ends the dispatcher and what operators are shown, and with them the
+    /// inputs of all others.
+    inputs: Vec<AbortHandle>,
     reports: mpsc::Sender<Report>,
     launcher: Launcher,
+    host: Arc<LinuxHost>,
     downloads: watch::Receiver<Downloads>,
 }
 
@@ -107,13 +117,7 @@ impl Unit {
         let (reports, outgoing) = mpsc::channel(REPORTS);
         let (request_sender, requests) = mpsc::channel(REQUESTS);
 
-        let Opened {
-            database,
-            set_aside,
-        } = Database::open(&config.working_dir.join(DATABASE), &takeover::steps(config))?;
-        if let Some(path) = set_aside {
-            report_damage(&reports, &path);
-        }
+        let database = open_database(config, &reports)?;
         let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
         tasks.spawn(named("IAM client", iam_task.run()));
         let network_settings = NetworkSettings {
@@ -124,6 +128,12 @@ impl Unit {
         tasks.spawn(named("network manager", network_task.run()));
         let (resources, monitor) = Resources::start(config, networks.traffic(), reports.clone());
         tasks.spawn(named("resource monitor", monitor.run()));
+        let (unit_configs, unit_config_task) = UnitConfigs::start(
+            UnitConfigSettings::new(config),
+            iam.node_info(),
+            reports.clone(),
+        );
+        tasks.spawn(named("unit configuration", unit_config_task.run()));
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
         let run_dir = host_settings.run_dir.clone();
         let users = Users::new(move || content_in_use(&run_dir));
@@ -133,17 +143,27 @@ impl Unit {
         let (demand, demanded) = mpsc::channel(1);
         let check = content.check(CheckSettings::default(), demanded);
         let downloads = content.downloads();
-        let (host, units) =
-            LinuxHost::new(host_settings, content, networks.clone(), iam.clone()).await?;
+        let run_dir = host_settings.run_dir.clone();
+        let (host, units) = LinuxHost::new(
+            host_settings,
+            content.clone(),
+            networks.clone(),
+            unit_configs.clone(),
+            iam.clone(),
+        )
+        .await?;
         let ends = LauncherEnds {
             units,
             damage,
             networks: networks.changes(),
+            devices: unit_configs.changes(),
+            iam: iam.returns(),
             reports: reports.clone(),
             update_policy: config.update_policy,
         };
+        let host = Arc::new(host);
         let (launcher, launcher_task) =
-            LauncherTask::start(Arc::new(host), database.clone(), ends).await?;
+            LauncherTask::start(Arc::clone(&host), database.clone(), ends).await?;
         if let Err(error) = networks.adopted().await {
             // Each instance that starts says so again, as its error.
             warn!(error = %Chain(&error), "the firewall is not in place");
@@ -152,25 +172,45 @@ impl Unit {
         tasks.spawn(named("content check", check));
         tasks.spawn(named("signal for the check", pass_on(check_wanted, demand)));
 
-        let inputs = CmInputs {
+        let cm_inputs = CmInputs {
             status: launcher.status(),
             reports: outgoing,
             identity: iam.identity(),
             node_info: iam.node_info(),
             facts: resources.node_facts(),
         };
-        let session = CmClient::new(cm_settings(config), inputs, request_sender);
+        let session = CmClient::new(cm_settings(config), cm_inputs, request_sender);
+        let sources = Sources {
+            started: SystemTime::now(),
+            cm: session.standing(),
+            iam: iam.standing(),
+            node: iam.node_info(),
+            launcher: launcher.clone(),
+            networks: networks.clone(),
+            resources: resources.clone(),
+            content,
+            database: config.working_dir.join(DATABASE),
+            run_dir,
+        };
         tasks.spawn(named("CM session", session.run()));
-        let checks = checks(&launcher, &networks, &resources, &database);
-        let dispatch = Dispatch::new(requests, launcher.clone(), networks, resources);
-        let dispatch = tasks.spawn(named("dispatcher", dispatch.run()));
+        let mut inputs = vec![tasks.spawn(named("status server", sources.serve()))];
+        let checks = checks(&launcher, &networks, &resources, &unit_configs, &database);
+        let dispatch = Dispatch::new(
+            requests,
+            launcher.clone(),
+            networks,
+            resources,
+            unit_configs,
+        );
+        inputs.push(tasks.spawn(named("dispatcher", dispatch.run())));
 
         Ok(Self {
             tasks,
             checks,
-            dispatch,
+            inputs,
             reports,
             launcher,
+            host,
             downloads,
         })
     }
@@ -180,13 +220,16 @@ impl Unit {
         let Self {
             mut tasks,
             checks,
-            dispatch,
+            inputs,
             reports,
             launcher,
+            host,
             ..
         } = self;
-        dispatch.abort();
-        drop((checks, reports, launcher));
+        for input in inputs {
+            input.abort();
+        }
+        drop((checks, reports, launcher, host));
 
         let ended = async {
             while let Some(ended) = tasks.join_next().await {
@@ -201,6 +244,20 @@ impl Unit {
             warn!("some loops did not end in {END:?}; leaving them");
         }
     }
+}
+
+/// What an older release left is taken over, and what is damaged goes aside.
+fn open_database(config: &Config, reports: &mpsc::Sender<Report>) -> anyhow::Result<Database> {
+    let path = config.working_dir.join(DATABASE);
+    let Opened {
+        database,
+        set_aside,
+    } = Database::open(&path, &takeover::steps(config))?;
+    if let Some(path) = set_aside {
+        report_damage(reports, &path);
+    }
+
+    Ok(database)
 }
 
 /// Has content checked each time that the signal comes, until nobody can.
@@ -235,10 +292,12 @@ fn checks(
     launcher: &Launcher,
     networks: &Networks,
     resources: &Resources,
+    unit_configs: &UnitConfigs,
     database: &Database,
 ) -> Vec<Check> {
     let (launcher, networks) = (launcher.clone(), networks.clone());
     let (resources, database) = (resources.clone(), database.clone());
+    let unit_configs = unit_configs.clone();
 
     vec![
         Check::new("launcher", move || {
@@ -252,6 +311,10 @@ fn checks(
         Check::new("resource monitor", move || {
             let resources = resources.clone();
             async move { resources.alive().await }
+        }),
+        Check::new("unit configuration", move || {
+            let unit_configs = unit_configs.clone();
+            async move { unit_configs.alive().await }
         }),
         Check::new("database", move || {
             let database = database.clone();

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -13,6 +14,7 @@ use crate::launcher::{Host, LinuxHost, LinuxSettings, Resource, Target};
 use crate::layermanager::{Content, ContentSettings, Users};
 use crate::model::Chain;
 use crate::networkmanager::Networks;
+use crate::resourcemanager::{UnitConfigSettings, UnitConfigs};
 use crate::storage::{Database, WorkdirLock, copy_of_old};
 
 /// Stops all instances and removes services, layers, database and unit
@@ -55,10 +57,15 @@ async fn stop_instances(config: &Config) -> anyhow::Result<()> {
     let task = tokio::spawn(task.run());
     let (iam, _) = Iam::start(&super::iam_settings(config), database.clone());
     let content = Content::start(nowhere(config), database).await?;
+    // Nothing is started, so nobody asks for it.
+    let (reports, _) = mpsc::channel(1);
+    let settings = UnitConfigSettings::new(config);
+    let (unit_configs, _) = UnitConfigs::start(settings, iam.node_info(), reports);
     let (host, _units) = LinuxHost::new(
         LinuxSettings::new(config, 1),
         content,
         networks.clone(),
+        unit_configs,
         iam,
     )
     .await?;

@@ -16,8 +16,8 @@ use super::outbox::{Outbox, State};
 use super::v3;
 use super::v3::proto::SmIncomingMessages;
 use super::{CmError, CmInputs, CmSettings};
-use crate::model::{Backoff, Report, Request};
-use crate::peer::Troubles;
+use crate::model::{Backoff, PeerState, Report, Request};
+use crate::peer::{Standing, Troubles};
 
 /// How long a connection that is no longer wanted may take to end: as long as
 /// CM waits for an answer.
@@ -63,6 +63,7 @@ pub struct CmClient {
     link: Link,
     backoff: Backoff,
     troubles: Troubles,
+    standing: Standing,
     /// Read from CM while `requests` was full. It outlives the connection: a
     /// desired state that came counts.
     parked: Option<Request>,
@@ -97,10 +98,17 @@ impl CmClient {
             link: Link::Waiting,
             backoff: Backoff::default(),
             troubles: Troubles::with("CM"),
+            standing: Standing::default(),
             parked: None,
             heard: false,
             ending: false,
         }
+    }
+
+    /// How we stand with CM.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<PeerState> {
+        self.standing.watch()
     }
 
     /// Runs until the reports are closed. No trouble with CM ends it.
@@ -179,6 +187,7 @@ impl CmClient {
                     self.heard = true;
                     info!(cm = self.settings.url, "registered with CM");
                     self.troubles.over();
+                    self.standing.connected();
                 }
                 self.read(message);
             }
@@ -259,6 +268,7 @@ impl CmClient {
     fn dial(&mut self) {
         let identity = self.inputs.identity.borrow_and_update().clone();
         let node = self.inputs.node_info.borrow_and_update().clone();
+        self.standing.trying();
 
         self.link = match (identity, node) {
             (Some(identity), Some(node)) => Link::Dialing(Box::pin(Connection::open(
@@ -308,6 +318,7 @@ impl CmClient {
             self.backoff.reset();
         }
         if wanted {
+            self.standing.parted();
             self.dial();
         } else {
             let error = status.map_or(CmError::Ended, |status| CmError::Broken(status.into()));
@@ -320,6 +331,7 @@ impl CmClient {
     fn retry_after(&mut self, error: &CmError) {
         self.troubles.failed(error);
         let delay = self.backoff.delay(fastrand::f64());
+        self.standing.failed(error, delay);
         debug!(?delay, "next try to connect to CM");
         self.link = Link::Delayed(Instant::now() + delay);
     }

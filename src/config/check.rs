@@ -12,7 +12,7 @@ use super::file::Node;
 use super::section::{Findings, Section};
 use super::settings::{
     AlertRules, Config, DiskRule, HostEntry, JournalAlerts, Logging, Migration, Monitoring,
-    PartitionConfig, RuleConfig, UpdatePolicy,
+    PartitionConfig, RuleConfig, SeccompPolicy, UpdatePolicy,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,6 +34,7 @@ const MIGRATION_PATH: &str = "/usr/share/aos/servicemanager/migration";
 const PATH: &str = "a path";
 const HOST_AND_PORT: &str = "host:port";
 const UPDATE_POLICIES: &str = "keepOld or replace";
+const SECCOMP_PROFILES: &str = "default, off or the absolute path of a profile";
 
 impl Config {
     /// Reads a configuration file.
@@ -103,7 +104,9 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
     let service_ttl = days(root, "serviceTtlDays");
     let layer_ttl = days(root, "layerTtlDays");
     let restrict_host_access = root.flag("restrictHostAccess").unwrap_or(false);
+    let stop_instances_on_exit = root.flag("stopInstancesOnExit").unwrap_or(false);
     let update_policy = root.parsed("updatePolicy", UPDATE_POLICIES, |text| update_policy(&text));
+    let seccomp = root.parsed("seccompProfile", SECCOMP_PROFILES, |text| seccomp(&text));
     let service_health_check_timeout = root.duration("serviceHealthCheckTimeout", Duration::ZERO);
     let monitoring = in_object(root, "monitoring", |section| monitoring(section, base));
     let logging = in_object(root, "logging", logging);
@@ -136,6 +139,8 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
         layer_ttl,
         update_policy: update_policy.unwrap_or_default(),
         restrict_host_access,
+        stop_instances_on_exit,
+        seccomp: seccomp.unwrap_or_default(),
         service_health_check_timeout: service_health_check_timeout
             .unwrap_or(SERVICE_HEALTH_CHECK_TIMEOUT),
         monitoring,
@@ -334,6 +339,15 @@ fn update_policy(text: &str) -> Option<UpdatePolicy> {
     match text {
         "keepOld" => Some(UpdatePolicy::KeepOld),
         "replace" => Some(UpdatePolicy::Replace),
+        _ => None,
+    }
+}
+
+fn seccomp(text: &str) -> Option<SeccompPolicy> {
+    match text {
+        "" | "default" => Some(SeccompPolicy::BuiltIn),
+        "off" => Some(SeccompPolicy::Off),
+        path if path.starts_with('/') => Some(SeccompPolicy::File(path.into())),
         _ => None,
     }
 }

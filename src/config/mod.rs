@@ -27,5 +27,5 @@ pub use durations::{DurationError, duration_from_json, parse_duration};
 pub use error::{ConfigError, Problem, Problems, Warning};
 pub use settings::{
     AlertRules, Config, DiskRule, HostEntry, JournalAlerts, Logging, Migration, Monitoring,
-    PartitionConfig, RuleConfig, UpdatePolicy,
+    PartitionConfig, RuleConfig, SeccompPolicy, UpdatePolicy,
 };

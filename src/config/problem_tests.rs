@@ -96,6 +96,10 @@ fn wrong_value_of_a_simple_key_is_named_with_what_is_allowed() {
             r#"serviceTtlDays is "30", must be a whole number from 0 to 4294967295"#,
         ),
         (
+            json!({"seccompProfile": "on"}),
+            r#"seccompProfile is "on", must be default, off or the absolute path of a profile"#,
+        ),
+        (
             json!({"updatePolicy": "keepold"}),
             r#"updatePolicy is "keepold", must be keepOld or replace"#,
         ),

@@ -49,6 +49,8 @@ pub struct Config {
     pub update_policy: UpdatePolicy,
     /// Whether instances reach nothing of the host itself but its name server.
     pub restrict_host_access: bool,
+    /// Whether a clean stop of SM stops all instances, until its next start.
+    pub stop_instances_on_exit: bool,
     /// Accepted for compatibility; release 7.2.3 does not use it either.
     pub service_health_check_timeout: Duration,
     /// What is measured, and when it is alerted.
@@ -57,12 +59,26 @@ pub struct Config {
     pub logging: Logging,
     /// Which journal entries are alerted.
     pub journal_alerts: JournalAlerts,
+    /// Which system calls services may make.
+    pub seccomp: SeccompPolicy,
     /// Names of the directories in `/` that every service sees.
     pub host_binds: Vec<String>,
     /// Added to each instance's `/etc/hosts`.
     pub hosts: Vec<HostEntry>,
     /// Accepted for compatibility: migrations are part of the program.
     pub migration: Migration,
+}
+
+/// Which system calls services may make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SeccompPolicy {
+    /// Those of the built-in profile.
+    #[default]
+    BuiltIn,
+    /// `off`: all. For kernels and runtimes that cannot filter them.
+    Off,
+    /// Those of a profile in a file.
+    File(PathBuf),
 }
 
 /// What becomes of the old version of a service while a new one is installed.

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::check::check;
 use super::file::Node;
-use super::{Config, HostEntry, PartitionConfig, Problems, RuleConfig, UpdatePolicy, Warning};
+use super::{
+    Config, HostEntry, PartitionConfig, Problems, RuleConfig, SeccompPolicy, UpdatePolicy, Warning,
+};
 
 pub(super) fn checked(text: &str) -> Result<(Config, Vec<Warning>), Problems> {
     check(Node::parse(text).unwrap(), Path::new("/base"))
@@ -71,10 +73,12 @@ fn absent_keys_have_their_defaults() {
     );
     assert!(!config.remote_node);
     assert!(!config.restrict_host_access);
+    assert!(!config.stop_instances_on_exit);
     assert_eq!(config.runner_features, [""; 0]);
     assert_eq!(config.service_ttl, Duration::from_hours(30 * 24));
     assert_eq!(config.layer_ttl, Duration::from_hours(30 * 24));
     assert_eq!(config.update_policy, UpdatePolicy::KeepOld);
+    assert_eq!(config.seccomp, SeccompPolicy::BuiltIn);
     assert_eq!(config.service_health_check_timeout, Duration::from_secs(35));
     assert_eq!(config.monitoring.send_period, Duration::from_mins(1));
     assert_eq!(config.monitoring.poll_period, Duration::from_secs(10));
@@ -119,7 +123,8 @@ fn each_simple_key_is_taken_over() {
         "servicesPartLimit": 50, "layersPartLimit": 100, "remoteNode": true,
         "runnerFeatures": ["crun", "runx"], "unitConfigFile": "unit.cfg", "serviceTtlDays": 10,
         "layerTtlDays": 0, "serviceHealthCheckTimeout": "PT10S", "updatePolicy": "replace",
-        "restrictHostAccess": true,
+        "restrictHostAccess": true, "stopInstancesOnExit": true,
+        "seccompProfile": "/etc/aos/seccomp.json",
     }));
 
     assert_eq!(config.cert_storage, "sm");
@@ -143,7 +148,12 @@ fn each_simple_key_is_taken_over() {
     assert_eq!(config.service_ttl, Duration::from_hours(240));
     assert_eq!(config.layer_ttl, Duration::ZERO);
     assert_eq!(config.update_policy, UpdatePolicy::Replace);
+    assert_eq!(
+        config.seccomp,
+        SeccompPolicy::File("/etc/aos/seccomp.json".into())
+    );
     assert!(config.restrict_host_access);
+    assert!(config.stop_instances_on_exit);
     assert_eq!(config.service_health_check_timeout, Duration::from_secs(10));
 }
 

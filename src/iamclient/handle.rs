@@ -4,31 +4,49 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 use tracing::debug;
 
 use super::task::IamTask;
 use super::v4::iam_permissions_service_client::IamPermissionsServiceClient;
-use super::v4::{self, RegisterInstanceRequest, UnregisterInstanceRequest};
+use super::v4::iam_public_permissions_service_client::IamPublicPermissionsServiceClient;
+use super::v4::{self, PermissionsRequest, RegisterInstanceRequest, UnregisterInstanceRequest};
 use super::{IamError, IamSettings};
-use crate::model::{Backoff, Chain, InstanceIdent, NodeInfo, TlsIdentity};
+use crate::model::{Backoff, Chain, InstanceIdent, NodeInfo, PeerState, TlsIdentity};
 use crate::peer::Refusal;
 use crate::storage::Database;
 
 /// No call takes longer.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(30);
 
-type PermissionsClient = IamPermissionsServiceClient<Channel>;
+/// How long a registration is tried again while IAM cannot be reached. Then the
+/// instance waits until IAM is back, and holds up nobody.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the other calls may take: nobody waits for what comes of them.
+const SHORT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The channels to IAM's servers, and what the loop is told of them.
+#[derive(Clone, Debug)]
+pub(super) struct Channels {
+    /// For what anybody may ask.
+    pub(super) public: watch::Receiver<Option<Channel>>,
+    /// With the present certificate.
+    pub(super) protected: watch::Receiver<Option<Channel>>,
+    /// Changes when a call did not get through.
+    pub(super) troubles: watch::Sender<u64>,
+}
 
 /// Handle of IAM.
 #[derive(Clone, Debug)]
 pub struct Iam {
     node_info: watch::Receiver<Option<NodeInfo>>,
     identity: watch::Receiver<Option<TlsIdentity>>,
-    /// To the protected server, with the present certificate.
-    protected: watch::Receiver<Option<Channel>>,
+    returns: watch::Receiver<u64>,
+    standing: watch::Receiver<PeerState>,
+    channels: Channels,
 }
 
 impl Iam {
@@ -36,25 +54,24 @@ impl Iam {
     /// the last handle is gone.
     #[must_use]
     pub fn start(settings: &IamSettings, database: Database) -> (Self, IamTask) {
-        let (node_info_sender, node_info) = watch::channel(None);
-        let (identity_sender, identity) = watch::channel(None);
-        let (protected_sender, protected) = watch::channel(None);
-        let task = IamTask::new(
-            settings.clone(),
-            database,
-            node_info_sender,
-            identity_sender,
-            protected_sender,
-        );
+        let (task, iam) = IamTask::new(settings.clone(), database);
+        (iam, task)
+    }
 
-        (
-            Self {
-                node_info,
-                identity,
-                protected,
-            },
-            task,
-        )
+    pub(super) fn new(
+        node_info: watch::Receiver<Option<NodeInfo>>,
+        identity: watch::Receiver<Option<TlsIdentity>>,
+        returns: watch::Receiver<u64>,
+        standing: watch::Receiver<PeerState>,
+        channels: Channels,
+    ) -> Self {
+        Self {
+            node_info,
+            identity,
+            returns,
+            standing,
+            channels,
+        }
     }
 
     /// Who the node is; `None` until IAM has told it for the first time.
@@ -69,13 +86,27 @@ impl Iam {
         self.identity.clone()
     }
 
+    /// Changes when IAM is reached for the first time, and each time that it is
+    /// reached again after a call failed or a connection broke: it may be another
+    /// process then, that knows no secret.
+    #[must_use]
+    pub fn returns(&self) -> watch::Receiver<u64> {
+        self.returns.clone()
+    }
+
+    /// How we stand with IAM: it is asked each minute.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<PeerState> {
+        self.standing.clone()
+    }
+
     /// Registers an instance with what it may do (server, then key and value).
     /// Returns its secret. IAM answers a second registration with the secret and
     /// the permissions of the first.
     ///
     /// # Errors
     ///
-    /// IAM refuses, or cannot be reached within 30 s.
+    /// IAM refuses, cannot be reached within 5 s, or takes longer than 30 s.
     pub async fn register_instance(
         &self,
         ident: &InstanceIdent,
@@ -91,11 +122,20 @@ impl Iam {
                 })
                 .collect(),
         };
+        let call = Call {
+            name: "RegisterInstance",
+            limit: CALL_LIMIT,
+            patience: PATIENCE,
+        };
 
         let response = self
-            .call("RegisterInstance", |mut client| {
+            .call(call, &self.channels.protected, |channel| {
                 let request = request.clone();
-                async move { client.register_instance(request).await }
+                async move {
+                    IamPermissionsServiceClient::new(channel)
+                        .register_instance(request)
+                        .await
+                }
             })
             .await?;
 
@@ -106,64 +146,130 @@ impl Iam {
     ///
     /// # Errors
     ///
-    /// IAM refuses, or cannot be reached within 30 s.
+    /// IAM refuses, or does not answer within 5 s.
     pub async fn unregister_instance(&self, ident: &InstanceIdent) -> Result<(), IamError> {
         let request = UnregisterInstanceRequest {
             instance: Some(wire_ident(ident)?),
         };
+        let call = Call {
+            name: "UnregisterInstance",
+            limit: SHORT_LIMIT,
+            patience: Duration::ZERO,
+        };
 
-        self.call("UnregisterInstance", |mut client| {
+        self.call(call, &self.channels.protected, |channel| {
             let request = request.clone();
-            async move { client.unregister_instance(request).await }
+            async move {
+                IamPermissionsServiceClient::new(channel)
+                    .unregister_instance(request)
+                    .await
+            }
         })
         .await
     }
 
-    /// Calls the protected server, again and again while it cannot be reached.
+    /// Whether IAM knows a secret, and what it allows at a server.
+    ///
+    /// # Errors
+    ///
+    /// IAM does not answer within 5 s.
+    pub async fn knows_secret(&self, secret: &str, server: &str) -> Result<bool, IamError> {
+        let request = PermissionsRequest {
+            secret: secret.to_owned(),
+            functional_server_id: server.to_owned(),
+        };
+        let call = Call {
+            name: "GetPermissions",
+            limit: SHORT_LIMIT,
+            patience: Duration::ZERO,
+        };
+
+        let answer = self.call(call, &self.channels.public, |channel| {
+            let request = request.clone();
+            async move {
+                IamPublicPermissionsServiceClient::new(channel)
+                    .get_permissions(request)
+                    .await
+            }
+        });
+        match answer.await {
+            Ok(_) => Ok(true),
+            // IAM's releases do not agree on the code for it.
+            Err(IamError::Call { source, .. }) if !source.is_transport() => {
+                debug!(error = %Chain(&source), "IAM does not know a secret");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Calls a server of IAM, for a while again and again if it cannot be reached.
     async fn call<T, F>(
         &self,
-        name: &'static str,
-        call: impl Fn(PermissionsClient) -> F,
+        call: Call,
+        server: &watch::Receiver<Option<Channel>>,
+        ask: impl Fn(Channel) -> F,
     ) -> Result<T, IamError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        // What to say when the time is over.
-        let mut error = IamError::NoIdentity { call: name };
-        let mut protected = self.protected.clone();
-        let mut backoff = Backoff::default();
-
-        let attempts = async {
-            loop {
-                let channel = match protected.wait_for(Option::is_some).await {
-                    Ok(channel) => channel.clone(),
-                    Err(_) => return Err(IamError::NoIdentity { call: name }),
-                };
-                let Some(channel) = channel else { continue };
-
-                error = IamError::Timeout { call: name };
-                let failure = match call(IamPermissionsServiceClient::new(channel)).await {
-                    Ok(response) => return Ok(response.into_inner()),
-                    Err(status) => Refusal::from(status),
-                };
-                let may_be_repeated = failure.is_transport();
-                let failed = IamError::Call {
-                    call: name,
-                    source: failure,
-                };
-                if !may_be_repeated {
-                    return Err(failed);
-                }
-
-                debug!(error = %Chain(&failed), "IAM is called again");
-                error = failed;
-                sleep(backoff.delay(fastrand::f64())).await;
-            }
+        let name = call.name;
+        let answer = match timeout(call.limit, call.attempts(server.clone(), ask)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(IamError::Timeout {
+                call: name,
+                limit: call.limit,
+            }),
         };
 
-        match timeout(CALL_LIMIT, attempts).await {
-            Ok(result) => result,
-            Err(_) => Err(error),
+        if answer.as_ref().is_err_and(IamError::is_trouble) {
+            let troubles = &self.channels.troubles;
+            troubles.send_modify(|times| *times = times.wrapping_add(1));
+        }
+        answer
+    }
+}
+
+/// A call, and how much it is worth.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    name: &'static str,
+    /// No longer than this in all.
+    limit: Duration,
+    /// For how long it is tried again when IAM cannot be reached.
+    patience: Duration,
+}
+
+impl Call {
+    async fn attempts<T, F>(
+        self,
+        mut server: watch::Receiver<Option<Channel>>,
+        ask: impl Fn(Channel) -> F,
+    ) -> Result<T, IamError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let name = self.name;
+        let deadline = Instant::now() + self.patience;
+        let mut backoff = Backoff::default();
+        loop {
+            let known = async { server.wait_for(Option::is_some).await.ok()?.clone() };
+            let channel = timeout(PATIENCE, known).await.unwrap_or_default();
+            let channel = channel.ok_or(IamError::NoIdentity { call: name })?;
+
+            let source = match ask(channel).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => Refusal::from(status),
+            };
+            let may_be_repeated = source.is_transport();
+            let failed = IamError::Call { call: name, source };
+            let delay = backoff.delay(fastrand::f64());
+            if !may_be_repeated || Instant::now() + delay > deadline {
+                return Err(failed);
+            }
+
+            debug!(error = %Chain(&failed), "IAM is called again");
+            sleep(delay).await;
         }
     }
 }

@@ -15,6 +15,7 @@ mod store;
 mod task;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::peer::{PeerError, Refusal};
 use crate::storage::StorageError;
@@ -59,10 +60,12 @@ pub enum IamError {
         source: Refusal,
     },
     /// IAM took too long.
-    #[error("IAM call {call} took longer than 30 s")]
+    #[error("IAM call {call} took longer than {} s", limit.as_secs())]
     Timeout {
         /// Name of the call.
         call: &'static str,
+        /// How long it may take.
+        limit: Duration,
     },
     /// Mutual TLS needs a certificate.
     #[error("IAM call {call} is impossible: SM's certificate is not known yet")]
@@ -79,4 +82,16 @@ pub enum IamError {
     /// What IAM told cannot be kept or read.
     #[error("cannot keep what IAM told")]
     Storage(#[from] StorageError),
+}
+
+impl IamError {
+    /// Whether IAM could not be asked, or did not answer.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::Peer(_) | Self::Timeout { .. } | Self::NoIdentity { .. } => true,
+            Self::Call { source, .. } => source.is_transport(),
+            Self::Index { .. } | Self::Storage(_) => false,
+        }
+    }
 }

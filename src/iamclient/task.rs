@@ -9,13 +9,14 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 use tracing::warn;
 
-use super::handle::CALL_LIMIT;
+use super::Iam;
+use super::handle::{CALL_LIMIT, Channels};
 use super::store::{self, Location, Told};
 use super::v4::GetCertRequest;
 use super::v4::iam_public_service_client::IamPublicServiceClient;
 use super::{CertificateError, IamError, IamSettings, certificate};
 use crate::model::{Backoff, Chain, NodeInfo, TlsIdentity};
-use crate::peer::{Dialer, PeerError, Refusal, Troubles};
+use crate::peer::{Dialer, Lifeline, PeerError, Refusal, Standing, Troubles};
 use crate::storage::Database;
 
 /// A renewed certificate is noticed within this time.
@@ -36,15 +37,27 @@ pub struct IamTask {
     database: Database,
     node_info: watch::Sender<Option<NodeInfo>>,
     identity: watch::Sender<Option<TlsIdentity>>,
+    public: watch::Sender<Option<Channel>>,
     protected: watch::Sender<Option<Channel>>,
+    /// How often IAM was reached again after a trouble.
+    returns: watch::Sender<u64>,
+    /// Calls that did not get through, and connections that broke.
+    broken: watch::Sender<u64>,
     told: Told,
     /// Whether the database has it.
     is_kept: bool,
     /// What the channel to the protected server was made with: SM's certificate
     /// and the root certificate.
     protected_with: Option<(TlsIdentity, Option<Vec<u8>>)>,
+    /// The root certificate that the channel to the public server was made with.
+    public_with: Option<Vec<u8>>,
+    /// What others think they know of IAM may be wrong.
+    is_news: bool,
+    /// Somebody waits for the protected server.
+    is_waited_for: bool,
     backoff: Backoff,
     troubles: Troubles,
+    standing: Standing,
     certificate_troubles: Troubles,
 }
 
@@ -57,26 +70,48 @@ impl fmt::Debug for IamTask {
 }
 
 impl IamTask {
-    pub(super) fn new(
-        settings: IamSettings,
-        database: Database,
-        node_info: watch::Sender<Option<NodeInfo>>,
-        identity: watch::Sender<Option<TlsIdentity>>,
-        protected: watch::Sender<Option<Channel>>,
-    ) -> Self {
-        Self {
+    pub(super) fn new(settings: IamSettings, database: Database) -> (Self, Iam) {
+        let (node_info, known_node) = watch::channel(None);
+        let (identity, known_identity) = watch::channel(None);
+        let (returns, known_returns) = watch::channel(0);
+        let (public, public_channel) = watch::channel(None);
+        let (protected, protected_channel) = watch::channel(None);
+        let broken = watch::Sender::new(0);
+        let channels = Channels {
+            public: public_channel,
+            protected: protected_channel,
+            troubles: broken.clone(),
+        };
+        let standing = Standing::default();
+        let iam = Iam::new(
+            known_node,
+            known_identity,
+            known_returns,
+            standing.watch(),
+            channels,
+        );
+        let task = Self {
             settings,
             database,
             node_info,
             identity,
+            public,
             protected,
+            returns,
+            broken,
             told: Told::default(),
             is_kept: false,
             protected_with: None,
+            public_with: None,
+            is_news: true,
+            is_waited_for: false,
             backoff: Backoff::default(),
             troubles: Troubles::with("IAM"),
+            standing,
             certificate_troubles: Troubles::with("the certificate of SM"),
-        }
+        };
+
+        (task, iam)
     }
 
     /// Runs until the last handle is gone. No trouble with IAM ends it.
@@ -99,22 +134,102 @@ impl IamTask {
         // Before IAM is asked, which may take long when it is not there.
         self.publish().await;
 
+        let mut broken = self.broken.subscribe();
         loop {
-            let delay = match self.ask().await {
-                Ok(told) => {
+            self.standing.trying();
+            let delay = match self.look().await {
+                Ok(()) => {
                     self.troubles.over();
-                    self.backoff.reset();
-                    self.remember(told).await;
-                    REFRESH
-                }
-                Err(error) => {
-                    self.troubles.failed(&error);
+                    self.standing.connected();
+                    self.is_waited_for = false;
+                    if std::mem::take(&mut self.is_news) {
+                        self.returns
+                            .send_modify(|times| *times = times.wrapping_add(1));
+                    }
+                    // What breaks right after IAM has answered is looked at again, but
+                    // not over and over at once.
+                    if timeout(REFRESH, broken.changed()).await.is_err() {
+                        self.backoff.reset();
+                        continue;
+                    }
+                    self.is_news = true;
+                    self.is_waited_for = true;
                     self.backoff.delay(fastrand::f64())
                 }
+                Err(error) => {
+                    self.is_news = true;
+                    self.troubles.failed(&error);
+                    let delay = self.backoff.delay(fastrand::f64());
+                    self.standing.failed(&error, delay);
+                    delay
+                }
             };
-            self.publish().await;
             sleep(delay).await;
+            // What broke until now is part of the same trouble.
+            self.is_waited_for |= broken.has_changed().unwrap_or_default();
+            broken.mark_unchanged();
         }
+    }
+
+    /// Asks IAM and publishes what it told.
+    async fn look(&mut self) -> Result<(), IamError> {
+        let asked = self.ask().await;
+        let outcome = match asked {
+            Ok(told) => {
+                self.remember(told).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        self.publish().await;
+        outcome?;
+
+        self.watch_public().await?;
+        if self.is_waited_for {
+            self.reach_protected().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a connection to the protected server can be made, for those who
+    /// wait for it.
+    async fn reach_protected(&self) -> Result<(), IamError> {
+        let identity = self.identity.borrow().clone();
+        let identity = identity.ok_or(IamError::NoIdentity { call: "any" })?;
+        let IamSettings {
+            protected_url,
+            ca_cert,
+            ..
+        } = &self.settings;
+        let dialer = Dialer::new(protected_url, ca_cert, Some(&identity)).await?;
+        dialer.connect().await?;
+
+        Ok(())
+    }
+
+    /// Makes a new channel for questions about secrets when the root certificate
+    /// has changed.
+    async fn watch_public(&mut self) -> Result<(), IamError> {
+        let IamSettings {
+            public_url,
+            ca_cert,
+            ..
+        } = &self.settings;
+        let root = tokio::fs::read(ca_cert).await.ok();
+        if self.public_with.is_some() && self.public_with == root {
+            return Ok(());
+        }
+
+        let dialer = Dialer::new(public_url, ca_cert, None).await?;
+        let channel = dialer.watched_by(self.lifeline()).connect_lazy();
+        self.public.send_replace(Some(channel));
+        self.public_with = root;
+
+        Ok(())
+    }
+
+    fn lifeline(&self) -> Lifeline {
+        Lifeline::new(self.broken.clone())
     }
 
     async fn ask(&self) -> Result<Told, IamError> {
@@ -196,7 +311,8 @@ impl IamTask {
         } = &self.settings;
         let identity = with.as_ref().map(|(identity, _)| identity);
         let dialer = Dialer::new(protected_url, ca_cert, identity).await?;
-        self.protected.send_replace(Some(dialer.connect_lazy()));
+        let channel = dialer.watched_by(self.lifeline()).connect_lazy();
+        self.protected.send_replace(Some(channel));
         self.protected_with = with;
 
         Ok(())
@@ -213,7 +329,10 @@ async fn limited<T>(
             call,
             source: Refusal::from(status),
         }),
-        Err(_) => Err(IamError::Timeout { call }),
+        Err(_) => Err(IamError::Timeout {
+            call,
+            limit: CALL_LIMIT,
+        }),
     }
 }
 

@@ -61,7 +61,9 @@ pub(crate) fn environment(sources: &[&[String]]) -> Result<Vec<String>, EnvError
         .collect())
 }
 
-fn name_of(entry: &str) -> Option<&str> {
+/// The name that an entry sets; `None` if it is not `NAME=value`.
+#[must_use]
+pub(crate) fn name_of(entry: &str) -> Option<&str> {
     let (name, _) = entry.split_once('=')?;
     (!name.is_empty() && !entry.contains('\0')).then_some(name)
 }

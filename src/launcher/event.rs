@@ -3,8 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::host::{Blueprint, Order, Resource, Target, UnitChange};
-use crate::model::{Damage, ErrorInfo, InUse, InstanceId, LayerInfo, ServiceInfo, ServiceKey};
+use serde::{Deserialize, Serialize};
+
+use super::host::{Blueprint, Need, Order, Resource, Target, UnitChange};
+use super::offline::Cloud;
+use super::overrides::Overrides;
+use crate::model::{
+    Damage, ErrorInfo, InUse, InstanceId, InstanceIdent, LayerInfo, ServiceInfo, ServiceKey,
+};
 
 /// Outcome of an action, as CM would be told.
 pub(super) type Outcome<T> = Result<T, ErrorInfo>;
@@ -18,6 +24,27 @@ impl Ticket {
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
+}
+
+/// What is still open about what an instance runs with.
+#[derive(Clone, Debug)]
+pub(super) enum Trial {
+    /// Its probes have not succeeded yet. If they do not, the version before comes
+    /// back.
+    Runs { before: Option<Arc<Blueprint>> },
+    /// It came back since a newer version failed its trial.
+    Refused(Refused),
+}
+
+/// A version that failed its trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Refused {
+    /// Fingerprint of what was tried.
+    pub(super) fingerprint: String,
+    /// Why it failed.
+    pub(super) message: String,
+    /// With this exit code.
+    pub(super) exit_code: i32,
 }
 
 /// Something happened.
@@ -56,15 +83,47 @@ pub(super) enum Event {
         id: InstanceId,
         outcome: Outcome<()>,
     },
+    /// What an instance was to be started with could not be stored, so that its
+    /// unit was not started.
+    NotStored { id: InstanceId, error: ErrorInfo },
+    /// What instances may wait for can be had again, perhaps.
+    MayBeHad(Need),
     /// What an instance was to be given in place cannot be: it has to be started
     /// anew.
     Unchangeable { id: InstanceId, error: ErrorInfo },
     /// Other provider networks can be used than before.
     NetworksChanged,
+    /// Other devices and resources can be had than before.
+    DevicesChanged,
+    /// Other environment variables are overridden than before.
+    Overridden(Overrides),
+    /// What is known of the cloud.
+    Cloud(Cloud),
+    /// IAM is there again, or it may have forgotten what it knew.
+    IamIsBack,
+    /// Whether IAM still knows the secret of an instance was found out.
+    SecretChecked {
+        ticket: Ticket,
+        id: InstanceId,
+        known: bool,
+    },
     /// systemd says something.
     Unit(UnitChange),
     /// A timer of an instance has run out.
     Due { id: InstanceId, timer: u64 },
+    /// It is time to ask this probe of an instance.
+    ProbeDue {
+        id: InstanceId,
+        probe: usize,
+        round: u64,
+    },
+    /// A probe of an instance was asked.
+    Probed {
+        id: InstanceId,
+        probe: usize,
+        round: u64,
+        outcome: Outcome<()>,
+    },
 }
 
 /// Something is to be done. Its outcome comes back as an [`Event`].
@@ -98,9 +157,17 @@ pub(super) enum Action {
     Alert {
         message: String,
     },
+    /// Let CM know that an instance does without a device.
+    DeviceAlert {
+        ident: InstanceIdent,
+        device: String,
+        message: String,
+    },
     Acquire {
         blueprint: Arc<Blueprint>,
         resource: Resource,
+        /// To be stored with it.
+        trial: Option<Trial>,
     },
     Release {
         target: Target,
@@ -109,15 +176,53 @@ pub(super) enum Action {
     /// Give the running instance what of the blueprint needs no restart.
     Change {
         blueprint: Arc<Blueprint>,
+        /// To be stored with it.
+        trial: Option<Trial>,
     },
+    /// Have the service of a running instance started again.
+    Restart {
+        id: InstanceId,
+    },
+    /// Say [`Event::ProbeDue`] after so long.
+    ArmProbe {
+        id: InstanceId,
+        probe: usize,
+        round: u64,
+        after: Duration,
+    },
+    /// Ask a probe.
+    Probe {
+        blueprint: Arc<Blueprint>,
+        probe: usize,
+        round: u64,
+    },
+    /// Its trial is over: store what the instance runs with.
+    Store {
+        blueprint: Arc<Blueprint>,
+        trial: Option<Trial>,
+    },
+    /// Ask IAM whether it still knows the secret of a running instance. Nothing
+    /// comes back when it cannot be asked.
+    CheckSecret {
+        ticket: Ticket,
+        blueprint: Arc<Blueprint>,
+    },
+    /// Tell IAM what it could not be told before.
+    TellWhoIsGone,
     /// Say [`Event::Due`] after so long.
     Arm {
         id: InstanceId,
         timer: u64,
         after: Duration,
     },
+    /// Say [`Event::MayBeHad`] after a pause.
+    TryAgain {
+        need: Need,
+    },
     /// The instance is gone for good.
     Forget {
         id: InstanceId,
+        /// Whose id it was, if that is known.
+        ident: Option<InstanceIdent>,
     },
 }

@@ -4,11 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::overrides::Variables;
+use super::probes::Probe;
 use crate::model::{
-    Chain, ErrorInfo, InUse, InstanceId, InstanceIdent, InstanceInfo, LayerInfo, ServiceContent,
-    ServiceInfo, ServiceKey,
+    Chain, ErrorInfo, InUse, InstanceId, InstanceIdent, InstanceInfo, Lack, LayerInfo, Provision,
+    ServiceContent, ServiceInfo, ServiceKey,
 };
 
 /// What an instance holds of the machine while it runs.
@@ -45,6 +47,12 @@ pub enum Need {
     Secret,
     /// Its place in its network.
     Network,
+    /// Devices or resources of the unit configuration.
+    Device,
+    /// The cloud, for a service that may not be without it for long.
+    Cloud,
+    /// The database: what an instance is started with is stored first.
+    Database,
 }
 
 impl Need {
@@ -55,7 +63,9 @@ impl Need {
         match resource {
             Resource::Secret => Some(Self::Secret),
             Resource::Network => Some(Self::Network),
-            Resource::RootFilesystem | Resource::Spec | Resource::Unit => None,
+            // A device went between plan and start.
+            Resource::Spec => Some(Self::Device),
+            Resource::RootFilesystem | Resource::Unit => None,
         }
     }
 }
@@ -69,8 +79,8 @@ pub struct Order {
     pub info: InstanceInfo,
     /// What it runs.
     pub service: ServiceKey,
-    /// `NAME=value`, in place of those of the service and of SM.
-    pub variables: Vec<String>,
+    /// In place of those of the service and of SM.
+    pub variables: Variables,
 }
 
 /// All that is needed to start one instance: values only.
@@ -82,13 +92,20 @@ pub struct Blueprint {
     pub info: InstanceInfo,
     /// The installed service.
     pub service: Arc<ServiceContent>,
-    /// `NAME=value`: they win over all others. Never logged.
-    pub variables: Vec<String>,
+    /// They win over all others. Their values are never printed.
+    pub variables: Variables,
+    /// What the unit configuration has of the devices and resources that the
+    /// service asks for. A running instance keeps what it was started with.
+    pub provision: Provision,
+    /// How long it may run without the cloud; `None`: for ever.
+    pub offline_ttl: Option<Duration>,
     /// The instance counts as started after it was active for so long:
     /// 1.2 times its start interval.
     pub start_window: Duration,
     /// Starts that systemd allows in a start interval.
     pub start_burst: u32,
+    /// How its health is found out; none: it is well as long as it runs.
+    pub probes: Vec<Probe>,
     /// Stands for all inputs that a running instance cannot be given: instances
     /// with equal fingerprints differ at most in priority and in what
     /// [`Host::change`] changes.
@@ -96,6 +113,13 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
+    /// Whether IAM has to give it a secret: its service has permissions.
+    #[must_use]
+    pub fn needs_secret(&self) -> bool {
+        let permissions = self.service.config.permissions.as_ref();
+        permissions.is_some_and(|permissions| !permissions.is_empty())
+    }
+
     /// The network that the instance belongs to: CM leaves it empty, then the
     /// provider of the service names it.
     #[must_use]
@@ -105,6 +129,23 @@ impl Blueprint {
             id => id,
         }
     }
+
+    /// Why it cannot be started with what the machine has now.
+    #[must_use]
+    pub fn lack(&self) -> Option<&Lack> {
+        self.provision.lacks.first()
+    }
+}
+
+/// One moment, on all clocks of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall clock, which may be wrong, and jump.
+    pub wall: SystemTime,
+    /// Time since boot, sleep included.
+    pub since_boot: Duration,
+    /// Names the boot.
+    pub boot: Arc<str>,
 }
 
 /// Which instance something is given back for.
@@ -163,8 +204,13 @@ impl Exit {
 /// Something that systemd said of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitEvent {
+    /// It used more memory than it may. Told just before the end of its main
+    /// process.
+    OutOfMemory,
     /// Its main process ended.
     Exited(Exit),
+    /// Its main process ended, nobody knows how, and another one runs.
+    Restarted,
     /// Its state is now this; `result` is systemd's word for why, such as
     /// `success`, `exit-code`, `oom-kill`, `start-limit-hit`.
     State {
@@ -300,6 +346,18 @@ pub trait Host: Send + Sync + 'static {
         resource: Resource,
     ) -> impl Future<Output = Result<(), HostError>> + Send;
 
+    /// Whether IAM still knows the secret of a running instance.
+    fn knows_secret(
+        &self,
+        blueprint: &Blueprint,
+    ) -> impl Future<Output = Result<bool, HostError>> + Send;
+
+    /// Tells IAM what it could not be told before: who is gone.
+    fn tell_who_is_gone(&self) -> impl Future<Output = ()> + Send;
+
+    /// What the clocks say.
+    fn now(&self) -> Moment;
+
     /// Looks for instances on the machine.
     fn survey(&self) -> impl Future<Output = Result<Vec<Found>, HostError>> + Send;
 
@@ -315,4 +373,17 @@ pub trait Host: Send + Sync + 'static {
     /// says that it needs a restart. Once it returned, nothing of the call
     /// happens any more.
     fn change(&self, blueprint: &Blueprint) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Asks a running instance once whether it is well, and takes no longer than
+    /// the probe allows. The error says why it is not.
+    fn probe(
+        &self,
+        blueprint: &Blueprint,
+        probe: &Probe,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Has the service of a running instance ended and started again, as after a
+    /// crash; returns as soon as that has begun. One that does not run is left as it
+    /// is.
+    fn restart(&self, id: InstanceId) -> impl Future<Output = Result<(), HostError>> + Send;
 }

@@ -19,7 +19,7 @@ pub(super) enum Phase {
     Acquiring,
     /// It holds everything; its unit was started.
     Running,
-    /// It runs, and is given something else of what it holds.
+    /// It runs, and is given something else of what it holds, or started again.
     Changing,
     /// It gives back what it holds.
     Releasing,
@@ -43,7 +43,9 @@ pub(super) enum Event {
     Stop,
     /// It shall be given something else while it runs.
     Change,
-    /// The step was a change, and is over.
+    /// Its service shall be started again.
+    Restart,
+    /// The step was a change or a restart, and is over.
     ChangeDone,
     /// systemd gave up, or somebody stopped the unit.
     UnitGone,
@@ -70,6 +72,8 @@ pub(super) enum Step {
     Release(Resource),
     /// Change in place what can be.
     Change,
+    /// Have its service started again, with all that it holds.
+    Restart,
     /// Come back with [`Event::RetryDue`] after a pause.
     Pause,
 }
@@ -132,6 +136,10 @@ impl Instance {
             (Phase::Running, Event::Change) => {
                 self.phase = Phase::Changing;
                 Step::Change
+            }
+            (Phase::Running, Event::Restart) => {
+                self.phase = Phase::Changing;
+                Step::Restart
             }
             (Phase::Changing, Event::Stop | Event::UnitGone) => {
                 self.stop_wanted = true;
@@ -197,7 +205,7 @@ mod tests {
             (Step::Acquire(_), false) => Some(Event::AcquireRefused),
             (Step::Release(_), true) => Some(Event::Released),
             (Step::Release(_), false) => Some(Event::ReleaseRefused),
-            (Step::Change, _) => Some(Event::ChangeDone),
+            (Step::Change | Step::Restart, _) => Some(Event::ChangeDone),
             (Step::Pause, _) => Some(Event::RetryDue),
         }
     }
@@ -275,6 +283,18 @@ mod tests {
             assert_eq!((change, at_once), (Step::Change, Step::Nothing));
             assert_eq!(after, Step::Release(Resource::Unit));
         }
+    }
+
+    #[test]
+    fn stop_during_a_restart_waits_for_it() {
+        let mut instance = Instance::found();
+
+        let restart = instance.on(Event::Restart);
+        let at_once = instance.on(Event::Stop);
+        let after = instance.on(Event::ChangeDone);
+
+        assert_eq!((restart, at_once), (Step::Restart, Step::Nothing));
+        assert_eq!(after, Step::Release(Resource::Unit));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What CM is told of one instance.
 
+use super::host::Need;
 use super::slot::{Health, Slot};
 use super::state::{Progress, Wanted};
 use crate::model::{ErrorInfo, InstanceReport, InstanceStatus, RunState};
@@ -18,17 +19,28 @@ pub(super) fn report(wanted: &Wanted, slot: Option<&Slot>) -> InstanceReport {
         Progress::Failed(error)
         | Progress::Damaged(error)
         | Progress::Waiting(_, error)
+        | Progress::Reverting { error, .. }
+        | Progress::Reverted(error)
         | Progress::NotChanged(error, _) => RunState::Failed(error.clone()),
-        Progress::Started => running.map_or_else(being_started, run_state),
+        Progress::Started => running
+            .and_then(run_state)
+            .unwrap_or_else(|| being_started(wanted)),
         Progress::Content | Progress::Preparing(_) | Progress::Proving(..) | Progress::Ready(_) => {
-            being_started()
+            being_started(wanted)
         }
     };
     // What still runs although its successor failed is the old version.
     let kept = match (&wanted.progress, running) {
-        (Progress::Failed(_) | Progress::Damaged(_), Some(slot)) => slot
-            .blueprint()
-            .map(|blueprint| status(blueprint.service.key.version, run_state(slot))),
+        (
+            Progress::Failed(_)
+            | Progress::Damaged(_)
+            | Progress::Reverted(_)
+            | Progress::Waiting(Need::Device, _),
+            Some(slot),
+        ) => slot.blueprint().map(|own| {
+            let state = run_state(slot).unwrap_or_else(|| being_started(wanted));
+            status(own.service.key.version, state)
+        }),
         _ => None,
     };
 
@@ -39,15 +51,20 @@ pub(super) fn report(wanted: &Wanted, slot: Option<&Slot>) -> InstanceReport {
     }
 }
 
-fn run_state(slot: &Slot) -> RunState {
+/// Nothing while it is still to be seen whether it stays.
+fn run_state(slot: &Slot) -> Option<RunState> {
     match slot.health() {
-        Health::Up => RunState::Active,
-        Health::Down(error) => RunState::Failed(error.clone()),
-        Health::Confirming { .. } => being_started(),
+        Health::Up => Some(RunState::Active),
+        Health::Down(error) => Some(RunState::Failed(error.clone())),
+        Health::Confirming { .. } => None,
     }
 }
 
-/// Nobody is told this while the list has not settled.
-fn being_started() -> RunState {
-    RunState::Failed(ErrorInfo::new("the instance is being started"))
+/// Nobody is told this while the list has not settled; afterwards it is what it
+/// was before SM began to start it anew.
+fn being_started(wanted: &Wanted) -> RunState {
+    wanted
+        .shown
+        .clone()
+        .unwrap_or_else(|| RunState::Failed(ErrorInfo::new("the instance is being started")))
 }

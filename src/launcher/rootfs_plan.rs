@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn mount_points_are_found_by_top_entry() {
         let points = ["/proc", "/etc/hosts", "/etc/ssl"].map(|path| MountPoint {
-            path,
+            path: path.into(),
             kind: MountPointKind::Directory,
             mode: 0o755,
         });

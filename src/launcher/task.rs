@@ -1,26 +1,31 @@
-//! The launcher's loop and its handle.
+//! The launcher's loop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info};
 
+use super::adoption::{adopt, forget_traceless};
+use super::conditions::Conditions;
 use super::event::{Action, Event};
 use super::executor::Executor;
-use super::host::{Adopted, Found, Host, HostError, Order, UnitChange};
-use super::slot::{Slot, TakenOver};
+use super::handle::{self, Command, Launcher};
+use super::host::{Host, HostError, UnitChange};
+use super::past;
+use super::since::Since;
 use super::state::LauncherState;
-use super::store::{Held, Store, Stored};
+use super::store::Store;
 use crate::config::UpdatePolicy;
 use crate::model::{Chain, Damage, DesiredState, InstanceId, InstanceIdent, Report, RunStatus};
 use crate::storage::{Database, StorageError};
 
-/// Commands that may wait. Only desired states and questions whether the loop
-/// turns come this way, and neither is waited for.
-const COMMANDS: usize = 16;
+/// Events that may follow each other without the state being published between
+/// them. When many come at once, the last state is of interest, and each copy
+/// takes time.
+const UNPUBLISHED: usize = 64;
 
 /// After how long a list that could not be stored is stored again.
 const STORE_AGAIN: Duration = Duration::from_secs(10);
@@ -45,47 +50,14 @@ pub struct LauncherEnds {
     pub damage: mpsc::Receiver<Damage>,
     /// Changes when other provider networks can be used than before.
     pub networks: watch::Receiver<u64>,
+    /// Changes when other devices and resources can be had than before.
+    pub devices: watch::Receiver<u64>,
+    /// Changes when IAM is back, or may have forgotten the secrets.
+    pub iam: watch::Receiver<u64>,
     /// Where alerts go.
     pub reports: mpsc::Sender<Report>,
     /// What becomes of an old version while a new one is installed.
     pub update_policy: UpdatePolicy,
-}
-
-#[derive(Debug)]
-enum Command {
-    Run(DesiredState),
-    Alive(oneshot::Sender<()>),
-}
-
-/// Handle of the launcher. When the last one is gone, the loop ends and leaves
-/// the instances running.
-#[derive(Clone, Debug)]
-pub struct Launcher {
-    commands: mpsc::Sender<Command>,
-    status: watch::Receiver<RunStatus>,
-}
-
-impl Launcher {
-    /// Makes `list` the desired state.
-    pub async fn run(&self, list: DesiredState) {
-        if self.commands.send(Command::Run(list)).await.is_err() {
-            warn!("the launcher has ended: a desired state is lost");
-        }
-    }
-
-    /// The present state, published after each event.
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<RunStatus> {
-        self.status.clone()
-    }
-
-    /// Returns once the loop has turned; never when it has ended.
-    pub async fn alive(&self) {
-        let (answer, turned) = oneshot::channel();
-        if self.commands.send(Command::Alive(answer)).await.is_err() || turned.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 enum Input {
@@ -93,6 +65,10 @@ enum Input {
     Event(Event),
     /// The list is not stored yet.
     StoreAgain,
+    /// Nothing else happens at the moment.
+    Calm,
+    /// Something may have ended by itself.
+    Look,
     /// Nobody wants anything any more.
     Closed,
     /// Nobody tells any more what systemd says.
@@ -110,9 +86,17 @@ pub struct LauncherTask<H> {
     units: mpsc::Receiver<UnitChange>,
     damage: mpsc::Receiver<Damage>,
     networks: watch::Receiver<u64>,
+    devices: watch::Receiver<u64>,
+    iam: watch::Receiver<u64>,
+    conditions: Conditions<H>,
     status: watch::Sender<RunStatus>,
+    since: Since,
     /// The list that is worked on, if the database could not take it.
     unstored: Option<Unstored>,
+    /// Events since the state was published.
+    unpublished: usize,
+    /// Those who wait for the end of all instances.
+    ends: Vec<oneshot::Sender<()>>,
 }
 
 /// A list, and when it is stored again.
@@ -131,10 +115,16 @@ impl<H: Host> LauncherTask<H> {
         database: Database,
         ends: LauncherEnds,
     ) -> Result<(Launcher, Self), LauncherError> {
+        let conditions = Conditions::load(host.clone(), database.clone())
+            .await
+            .map_err(LauncherError::Load)?;
         let store = Store::new(database);
         let stored = store.load().await.map_err(LauncherError::Load)?;
         let found = host.survey().await.map_err(LauncherError::Survey)?;
-        let slots = adopt(&*host, &stored, &found).await;
+        let mut slots = adopt(&*host, &stored, &found, conditions.overrides()).await;
+        if ends.update_policy == UpdatePolicy::KeepOld {
+            past::recall(&*host, &stored, conditions.overrides(), &mut slots).await;
+        }
         let mut ids: BTreeMap<_, _> = stored
             .instances
             .iter()
@@ -143,23 +133,20 @@ impl<H: Host> LauncherTask<H> {
 
         let mut actions = forget_traceless(&stored, &found);
         for action in &actions {
-            if let Action::Forget { id } = action {
-                ids.retain(|_, known| known != id);
-            }
+            forget(&mut ids, action);
         }
-        let mut state = LauncherState::new(ends.update_policy, slots);
+        let mut state = LauncherState::new(ends.update_policy, slots)
+            .under(conditions.overrides().clone(), conditions.cloud());
         actions.extend(state.restore(stored.list, &ids));
-        let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (status, status_receiver) = watch::channel(state.status());
+        let (launcher, commands) = handle::new(status_receiver);
+        let mut since = Since::default();
+        since.note(SystemTime::now(), state.activities());
         let mut executor = Executor::new(host, store.clone(), ends.reports);
         for action in actions {
             executor.begin(action);
         }
 
-        let launcher = Launcher {
-            commands: command_sender,
-            status: status_receiver,
-        };
         Ok((
             launcher,
             Self {
@@ -171,8 +158,14 @@ impl<H: Host> LauncherTask<H> {
                 units: ends.units,
                 damage: ends.damage,
                 networks: ends.networks,
+                devices: ends.devices,
+                iam: ends.iam,
+                conditions,
                 status,
+                since,
                 unstored: None,
+                unpublished: 0,
+                ends: Vec::new(),
             },
         ))
     }
@@ -181,6 +174,7 @@ impl<H: Host> LauncherTask<H> {
     pub async fn run(mut self) {
         loop {
             let due = self.unstored.as_ref().map(|unstored| unstored.due);
+            let look = self.conditions.due(self.state.offline_timeout());
             let input = tokio::select! {
                 // systemd's word first: what has ended must not be taken for running.
                 biased;
@@ -190,9 +184,13 @@ impl<H: Host> LauncherTask<H> {
                 // Without it content is not watched; then there is nothing to hear.
                 Some(damage) = self.damage.recv() => Input::Event(Event::Damaged(damage)),
                 Ok(()) = self.networks.changed() => Input::Event(Event::NetworksChanged),
+                Ok(()) = self.devices.changed() => Input::Event(Event::DevicesChanged),
+                Ok(()) = self.iam.changed() => Input::Event(Event::IamIsBack),
                 event = self.executor.next() => Input::Event(event),
                 command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
                 () = until(due) => Input::StoreAgain,
+                () = sleep_until(look) => Input::Look,
+                () = std::future::ready(()), if self.unpublished > 0 => Input::Calm,
             };
             match input {
                 Input::Closed => return,
@@ -205,13 +203,55 @@ impl<H: Host> LauncherTask<H> {
                         self.store(list, ids).await;
                     }
                 }
-                Input::Command(Command::Alive(answer)) => drop(answer.send(())),
-                Input::Command(Command::Run(list)) => self.desired(list).await,
-                Input::Event(event) => {
-                    let actions = self.state.on(event);
-                    self.carry_out(actions);
+                Input::Calm => self.publish(),
+                Input::Command(command) => self.command(command).await,
+                Input::Look => {
+                    let events = self.conditions.look().await;
+                    self.take(events);
+                }
+                Input::Event(event) => self.take([event]),
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Alive(answer) => {
+                if self.unpublished > 0 {
+                    self.publish();
+                }
+                if answer.send(()).is_err() {
+                    debug!("nobody waits any more for the loop to turn");
                 }
             }
+            Command::Overview(answer) => {
+                let stored = self.unstored.is_none();
+                let overview = self.state.overview(stored, |id| self.since.of(id));
+                if answer.send(overview).is_err() {
+                    debug!("nobody waits any more for the overview");
+                }
+            }
+            Command::Run(list) => self.desired(list).await,
+            Command::Override(list, answer) => {
+                let event = self.conditions.override_with(list, answer).await;
+                self.take(event);
+            }
+            Command::Cloud(online) => {
+                let event = self.conditions.cloud_is(online).await;
+                self.take(event);
+            }
+            Command::End(answer) => {
+                self.ends.push(answer);
+                let actions = self.state.end();
+                self.carry_out(actions);
+            }
+        }
+    }
+
+    fn take(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            let actions = self.state.on(event);
+            self.carry_out(actions);
         }
     }
 
@@ -262,12 +302,31 @@ impl<H: Host> LauncherTask<H> {
 
     fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
-            if let Action::Forget { id } = &action {
-                self.ids.retain(|_, known| known != id);
-            }
+            forget(&mut self.ids, &action);
             self.executor.begin(action);
         }
+        self.unpublished += 1;
+        if self.unpublished >= UNPUBLISHED {
+            self.publish();
+        }
+        if self.state.has_ended() {
+            for ended in self.ends.drain(..) {
+                if ended.send(()).is_err() {
+                    debug!("nobody waits any more for the end of the instances");
+                }
+            }
+        }
+    }
 
+    /// Stops that are SM's own are not told: while all instances end, the state
+    /// stays as it was.
+    fn publish(&mut self) {
+        self.unpublished = 0;
+        if self.state.is_ending() {
+            return;
+        }
+
+        self.since.note(SystemTime::now(), self.state.activities());
         let status = self.state.status();
         self.status.send_if_modified(|published| {
             let changed = *published != status;
@@ -279,82 +338,22 @@ impl<H: Host> LauncherTask<H> {
     }
 }
 
+/// The id of an instance that is gone for good is nobody's any more.
+fn forget(ids: &mut BTreeMap<InstanceIdent, InstanceId>, action: &Action) {
+    if let Action::Forget {
+        id,
+        ident: Some(ident),
+    } = action
+        && ids.get(ident) == Some(id)
+    {
+        ids.remove(ident);
+    }
+}
+
 /// Waits for a moment; without one, for ever.
 async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-/// Rows of instances that are neither desired nor left on the machine.
-fn forget_traceless(stored: &Stored, found: &[Found]) -> Vec<Action> {
-    stored
-        .instances
-        .iter()
-        .filter(|row| found.iter().all(|found| found.id != row.id))
-        .filter(|row| {
-            stored
-                .list
-                .instances
-                .iter()
-                .all(|info| info.ident != row.ident)
-        })
-        .map(|row| Action::Forget { id: row.id })
-        .collect()
-}
-
-/// What runs with the inputs that are stored for it is taken over; anything else
-/// that was found becomes a leftover.
-async fn adopt<H: Host>(host: &H, stored: &Stored, found: &[Found]) -> Vec<(InstanceId, Slot)> {
-    let mut slots = Vec::with_capacity(found.len());
-    for each in found {
-        let row = stored.instances.iter().find(|row| row.id == each.id);
-        let held = row.and_then(|row| row.held.as_ref()).filter(|_| each.whole);
-        let taken_over = match held {
-            None => None,
-            Some(held) => match take_over(host, each.id, held).await {
-                Ok(taken_over) => Some(taken_over),
-                Err(reason) => {
-                    warn!(instance_id = %each.id, reason, "a running instance is not taken over");
-                    None
-                }
-            },
-        };
-        info!(instance_id = %each.id, adopted = taken_over.is_some(), "found on this machine");
-        slots.push((
-            each.id,
-            Slot::found(each.id, row.map(|row| row.ident.clone()), taken_over),
-        ));
-    }
-
-    slots
-}
-
-async fn take_over<H: Host>(host: &H, id: InstanceId, held: &Held) -> Result<TakenOver, String> {
-    let blueprint = host
-        .prepare(&Order {
-            id,
-            info: held.info.clone(),
-            service: held.service.clone(),
-            variables: Vec::new(),
-        })
-        .await
-        .map_err(|error| Chain(&error).to_string())?;
-    if blueprint.fingerprint != held.fingerprint {
-        return Err("it was started with other inputs".to_owned());
-    }
-    let adopted = host
-        .adopt(&blueprint)
-        .await
-        .map_err(|error| Chain(&error).to_string())?;
-    if let Adopted::WithoutNetwork(error) = &adopted {
-        warn!(instance_id = %id, error = %Chain(error),
-            "a running instance is taken over without its place in the network");
-    }
-
-    Ok(TakenOver {
-        blueprint: Arc::new(blueprint),
-        has_network: matches!(adopted, Adopted::Wholly),
-    })
 }

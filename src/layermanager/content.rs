@@ -10,11 +10,12 @@ use super::error::ContentError;
 use super::expiry;
 use super::fetch::{Downloads, FetchSettings, Patience};
 use super::keeper::Users;
+use super::listing;
 use super::shared::{Alive, Retained, Shared};
 use super::spawn::spawned;
 use super::takeover;
 use super::verify::{self, CheckSettings};
-use crate::model::{Damage, LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
+use crate::model::{ContentOverview, Damage, LayerInfo, ServiceContent, ServiceInfo, ServiceKey};
 use crate::storage::{Clock, Database};
 
 /// Where content is, and how long what is not in use is kept.
@@ -198,6 +199,15 @@ impl Content {
         let replaced = shared.take_replaced();
         let retained = Retained { services, layers };
         spawned(async move { shared.retain(retained, replaced).await }).await
+    }
+
+    /// All that is installed, for whoever wants to show it.
+    ///
+    /// # Errors
+    ///
+    /// The database refuses.
+    pub async fn installed(&self) -> Result<Vec<ContentOverview>, ContentError> {
+        Ok(listing::all(&self.shared.database).await?)
     }
 
     /// The downloads that are under way.

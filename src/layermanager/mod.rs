@@ -29,6 +29,7 @@ mod intake;
 mod keeper;
 mod keeping;
 mod layers;
+mod listing;
 mod locks;
 mod package;
 mod piped;

@@ -1,10 +1,13 @@
 //! What CM asks, and what it is told.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Alert, DesiredState, NetworkParameters, NodeMonitoring, ServiceId, SubjectId};
+use super::{
+    Alert, DesiredState, InstanceIdent, NetworkParameters, NodeMonitoring, ServiceId, SubjectId,
+};
 
 /// Where the one answer to a request goes. It belongs to the connection that
 /// the request came on: when that is gone, the answer is dropped.
@@ -71,6 +74,20 @@ pub struct InstanceFilter {
     pub index: Option<i64>,
 }
 
+impl InstanceFilter {
+    /// Whether it selects this instance.
+    #[must_use]
+    pub fn selects(&self, ident: &InstanceIdent) -> bool {
+        fn all_or_same<T: PartialEq>(wanted: Option<&T>, own: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted == own)
+        }
+
+        all_or_same(self.service_id.as_ref(), &ident.service_id)
+            && all_or_same(self.subject_id.as_ref(), &ident.subject_id)
+            && all_or_same(self.index.as_ref(), &ident.index)
+    }
+}
+
 /// Overridden variables of the instances that a filter selects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnvVarsOverride {
@@ -80,8 +97,8 @@ pub struct EnvVarsOverride {
     pub vars: Vec<EnvVar>,
 }
 
-/// One overridden variable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One overridden variable. Its value may be a secret: it is not printed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvVar {
     /// CM's name for it.
     pub id: String,
@@ -89,6 +106,15 @@ pub struct EnvVar {
     pub variable: String,
     /// When it ends; `None`: never.
     pub expires: Option<SystemTime>,
+}
+
+impl fmt::Debug for EnvVar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnvVar")
+            .field("id", &self.id)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Outcome for the variables of one filter.

@@ -14,6 +14,8 @@ mod identity;
 mod ids;
 mod monitoring;
 mod network;
+mod overview;
+mod resources;
 mod service;
 mod status;
 
@@ -32,5 +34,9 @@ pub use monitoring::{
     Flow, InstanceUsage, NodeFacts, NodeMonitoring, Partition, PartitionUsage, Traffic, Usage,
 };
 pub use network::{FirewallRule, NetworkParameters};
+pub use overview::{
+    ContentOverview, InstanceOverview, InstanceState, LauncherOverview, NetworkOverview, PeerState,
+};
+pub use resources::{Device, HostDevice, Lack, NodeResource, Provision, ResourceMount};
 pub use service::{LayerInfo, ServiceContent, ServiceInfo, Version};
 pub use status::{ErrorInfo, Fault, InstanceReport, InstanceStatus, RunState, RunStatus};

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::NetworkError;
 use crate::model::{
-    InstanceId, InstanceIdent, NetworkId, NetworkParameters, ProviderId, Report, Traffic,
+    InstanceId, InstanceIdent, NetworkId, NetworkOverview, NetworkParameters, ProviderId, Report,
+    Traffic,
 };
 
 /// What the network manager is told once.
@@ -55,6 +56,8 @@ pub struct AttachRequest {
     pub provider_id: ProviderId,
     /// From the service's configuration.
     pub hostname: Option<String>,
+    /// Hosts that it knows besides those of the settings.
+    pub extra_hosts: Vec<(IpAddr, String)>,
     /// What may be reached from outside the unit, as the image says it:
     /// `port[/proto]`.
     pub exposed_ports: Vec<String>,
@@ -118,6 +121,7 @@ pub(super) enum Command {
     Detach(InstanceId, Answer<()>),
     Adopted(Answer<()>),
     Found(Answer<Vec<InstanceId>>),
+    Overview(Answer<Vec<NetworkOverview>>),
     Alive(Answer<()>),
 }
 
@@ -202,6 +206,11 @@ impl Networks {
     /// The instances that have a network namespace or a link on the machine.
     pub async fn found(&self) -> Result<Vec<InstanceId>, NetworkError> {
         self.ask(Command::Found).await
+    }
+
+    /// All provider networks, for whoever wants to show them.
+    pub async fn overview(&self) -> Result<Vec<NetworkOverview>, NetworkError> {
+        self.ask(Command::Overview).await
     }
 
     /// Returns when the task has taken up this call: its loop turns.

@@ -7,11 +7,11 @@ use crate::model::NetworkId;
 
 /// `/etc/hosts` of the instance that has `address`. A name that would break the
 /// file's lines is left out.
-pub(super) fn hosts_text(
+pub(super) fn hosts_text<'a>(
     address: Ipv4Addr,
     network: &NetworkId,
     hostname: Option<&str>,
-    configured: &[(IpAddr, String)],
+    configured: impl IntoIterator<Item = &'a (IpAddr, String)>,
 ) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n\

@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::lifeline::{Lifeline, Watched};
 use crate::model::TlsIdentity;
 
 /// Name look-up, TCP and TLS together.
@@ -76,7 +77,7 @@ pub enum PeerError {
 pub struct Dialer {
     address: String,
     endpoint: Endpoint,
-    connector: HttpConnector,
+    connector: Watched<HttpConnector>,
 }
 
 impl Dialer {
@@ -112,8 +113,18 @@ impl Dialer {
         Ok(Self {
             address: address.to_owned(),
             endpoint,
-            connector: connector(),
+            connector: Watched {
+                connector: connector(),
+                lifeline: None,
+            },
         })
+    }
+
+    /// Has each connection say when it ends.
+    #[must_use]
+    pub fn watched_by(mut self, lifeline: Lifeline) -> Self {
+        self.connector.lifeline = Some(lifeline);
+        self
     }
 
     /// Connects now.

@@ -62,6 +62,18 @@ impl Clock {
         })
     }
 
+    /// The latest time that is known of, whatever the wall clock says: the one that
+    /// was stored, or that of the build.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be read.
+    pub async fn latest(database: &Database) -> Result<i64, StorageError> {
+        let stored = database.value(LATEST).await?;
+        let stored = stored.and_then(|text| text.parse().ok());
+        Ok(base(0, stored, built()))
+    }
+
     /// The time where no time was ever stored.
     #[must_use]
     pub fn unknown_past() -> i64 {

@@ -111,6 +111,16 @@ impl Device {
         self.sh(LEFTOVERS)
     }
 
+    /// No instance may hold anything; networks may be there.
+    pub(crate) fn assert_no_instances(&self) {
+        let left = self.leftovers();
+        let left: Vec<_> = left
+            .lines()
+            .filter(|line| !line.starts_with("link br-"))
+            .collect();
+        assert!(left.is_empty(), "{left:#?}");
+    }
+
     /// Nothing but cached content may be left. A unit that ended is unloaded
     /// when systemd finds the time.
     pub(crate) fn assert_clean(&self) {

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aos_servicemanager::iamclient::v4::iam_permissions_service_server::{
     IamPermissionsService, IamPermissionsServiceServer,
+};
+use aos_servicemanager::iamclient::v4::iam_public_permissions_service_server::{
+    IamPublicPermissionsService, IamPublicPermissionsServiceServer,
 };
 use aos_servicemanager::iamclient::v4::iam_public_service_server::{
     IamPublicService, IamPublicServiceServer,
@@ -104,11 +108,17 @@ impl FakeIam {
             certificate: url("cert.pem"),
             key: url("key.pem"),
         });
-        let protected = IamPermissionsServiceServer::new(Protected { asked: sender });
+        let memory = Memory::default();
+        let permissions = IamPublicPermissionsServiceServer::new(memory.clone());
+        let protected = IamPermissionsServiceServer::new(Protected {
+            asked: sender,
+            memory,
+        });
         let public = Server::builder()
             .tls_config(place.authority.server_tls(false))
             .unwrap()
-            .add_service(public);
+            .add_service(public)
+            .add_service(permissions);
         let protected = Server::builder()
             .tls_config(place.authority.server_tls(true))
             .unwrap()
@@ -186,8 +196,34 @@ impl IamPublicService for Public {
     }
 }
 
+/// Secrets and whose they are, as long as IAM runs.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<BTreeMap<String, v4::InstanceIdent>>>);
+
+#[tonic::async_trait]
+impl IamPublicPermissionsService for Memory {
+    async fn get_permissions(
+        &self,
+        request: Request<v4::PermissionsRequest>,
+    ) -> Result<Response<v4::PermissionsResponse>, Status> {
+        let request = request.into_inner();
+        let instance = self.0.lock().unwrap().get(&request.secret).cloned();
+        match instance {
+            Some(instance) if request.functional_server_id == "vis" => {
+                Ok(Response::new(v4::PermissionsResponse {
+                    instance: Some(instance),
+                    permissions: Some(v4::Permissions::default()),
+                }))
+            }
+            // As IAM's own release answers, whatever is wrong.
+            _ => Err(Status::unknown("secret not found")),
+        }
+    }
+}
+
 struct Protected {
     asked: mpsc::Sender<Asked>,
+    memory: Memory,
 }
 
 #[tonic::async_trait]
@@ -198,6 +234,7 @@ impl IamPermissionsService for Protected {
     ) -> Result<Response<v4::RegisterInstanceResponse>, Status> {
         assert!(request.peer_certs().is_some());
         let request = request.into_inner();
+        let ident = request.instance.clone().unwrap();
         let name = name(request.instance);
         self.asked
             .send(Asked::Register(name.clone(), request.permissions))
@@ -210,9 +247,9 @@ impl IamPermissionsService for Protected {
         if name.starts_with("slow/") {
             std::future::pending::<()>().await;
         }
-        Ok(Response::new(v4::RegisterInstanceResponse {
-            secret: format!("secret of {name}"),
-        }))
+        let secret = format!("secret of {name}");
+        self.memory.0.lock().unwrap().insert(secret.clone(), ident);
+        Ok(Response::new(v4::RegisterInstanceResponse { secret }))
     }
 
     async fn unregister_instance(

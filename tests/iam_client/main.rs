@@ -8,5 +8,6 @@
 mod fake_iam;
 #[path = "../pki/mod.rs"]
 mod pki;
+mod returns;
 mod secrets;
 mod up_to_date;

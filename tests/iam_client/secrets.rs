@@ -1,7 +1,7 @@
 //! Secrets of instances.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aos_servicemanager::iamclient::{Iam, IamError, v4};
 use aos_servicemanager::model::{Chain, InstanceIdent};
@@ -128,9 +128,10 @@ async fn registration_finds_an_iam_that_was_restarted() {
     server.stop().await;
     let _server = FakeIam::start(&place);
 
-    within("the second", iam.unregister_instance(&ident("service", 0)))
-        .await
-        .unwrap();
+    // The connection to the one before may end at this very moment.
+    let second = iam.register_instance(&ident("service", 0), &permissions());
+    let secret = within("the second", second).await.unwrap();
+    assert_eq!(secret, "secret of service/subject/0");
 }
 
 #[tokio::test]
@@ -150,6 +151,29 @@ async fn call_that_hangs_is_given_up_after_30_s() {
 
     let error = within("the end", registration).await.unwrap().unwrap_err();
     assert!(matches!(error, IamError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn registration_is_given_up_soon_when_nobody_listens() {
+    let place = Place::new();
+    let server = FakeIam::start(&place);
+    let iam = start(&place);
+    within("the certificate", iam.identity().wait_for(Option::is_some))
+        .await
+        .unwrap();
+    server.stop().await;
+    let begun = Instant::now();
+
+    let error = within(
+        "the end",
+        iam.register_instance(&ident("service", 0), &permissions()),
+    )
+    .await
+    .unwrap_err();
+
+    assert!(error.is_trouble(), "{error}");
+    let late = begun.elapsed();
+    assert!(late < Duration::from_secs(10), "{late:?}");
 }
 
 #[tokio::test]

@@ -6,16 +6,18 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::probes::{self, ProbeError};
 use super::spec::{SpecError, check};
 use super::systemd::{PolicyError, SignalError, StartPolicy, stop_signal};
 use super::{Blueprint, Order};
-use crate::config::duration_from_json;
+use crate::config::{DurationError, duration_from_json};
 use crate::model::{
-    FirewallRule, InstanceInfo, NetworkId, NetworkParameters, ProviderId, ServiceContent,
+    FirewallRule, InstanceInfo, NetworkId, NetworkParameters, ProviderId, Provision, ServiceContent,
 };
 
 /// Raise it when the same inputs are to make another container: running
@@ -34,6 +36,12 @@ pub(crate) enum BlueprintError {
     /// Its run parameters.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// How long it may run without the cloud.
+    #[error("invalid offlineTtl")]
+    OfflineTtl(#[source] DurationError),
+    /// Its probes.
+    #[error("invalid probes")]
+    Probes(#[from] ProbeError),
 }
 
 /// What of the machine's configuration goes into every instance.
@@ -115,7 +123,9 @@ struct Inputs<'a> {
     variables: &'a [String],
 }
 
-/// Draws the blueprint, or says why the service cannot be run.
+/// Draws the blueprint, or says why the service cannot be run. What the unit
+/// configuration has for it comes beside: it is no part of the fingerprint, so
+/// that another configuration restarts nobody.
 pub(crate) fn draw(
     order: &Order,
     service: ServiceContent,
@@ -124,16 +134,27 @@ pub(crate) fn draw(
     check(&service.image, &service.config)?;
     stop_signal(&service.image.config.stop_signal)?;
     let policy = StartPolicy::read(&service.config.run_parameters, duration_from_json)?;
+    let probes = probes::read(&service.config.probes, duration_from_json)?;
 
     Ok(Blueprint {
         id: order.id,
         info: order.info.clone(),
         variables: order.variables.clone(),
+        provision: Provision::default(),
+        offline_ttl: offline_ttl(&service)?,
         start_window: policy.window(),
         start_burst: policy.burst,
+        probes,
         fingerprint: fingerprint(order, &service, machine),
         service: Arc::new(service),
     })
+}
+
+/// No time, or none at all, is no limit.
+fn offline_ttl(service: &ServiceContent) -> Result<Option<Duration>, BlueprintError> {
+    let ttl = service.config.offline_ttl.as_ref().map(duration_from_json);
+    let ttl = ttl.transpose().map_err(BlueprintError::OfflineTtl)?;
+    Ok(ttl.filter(|ttl| !ttl.is_zero()))
 }
 
 fn fingerprint(order: &Order, service: &ServiceContent, machine: &Machine<'_>) -> String {

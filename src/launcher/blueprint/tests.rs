@@ -6,6 +6,7 @@ use aos_package::{ExecutionConfig, ImageConfig, ServiceConfig};
 use serde_json::json;
 
 use super::*;
+use crate::launcher::Variables;
 use crate::model::{InstanceId, InstanceIdent, ServiceKey};
 
 fn service() -> ServiceContent {
@@ -65,7 +66,7 @@ fn order(info: &InstanceInfo) -> Order {
         id: InstanceId::from_u128(1),
         info: info.clone(),
         service: service().key,
-        variables: Vec::new(),
+        variables: Variables::default(),
     }
 }
 
@@ -77,7 +78,11 @@ fn other_variables_are_another_fingerprint() {
     };
     let print = |variables: &[&str]| {
         let order = Order {
-            variables: variables.iter().map(|&text| text.to_owned()).collect(),
+            variables: variables
+                .iter()
+                .map(|&text| text.to_owned())
+                .collect::<Vec<_>>()
+                .into(),
             ..order(&info())
         };
         draw(&order, service(), &machine).unwrap().fingerprint

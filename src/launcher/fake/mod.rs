@@ -1,60 +1,30 @@
 //! A machine for tests: it keeps a book of what is held, and refuses on demand.
 
+mod book;
+mod clocks;
+mod control;
+mod devices;
+mod iam;
 mod network;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub(super) use self::book::Book;
 pub(super) use self::network::BAD_RULE;
-use self::network::FakeNetworks;
 use super::blueprint::fixed;
 use super::host::{
-    Adopted, Blueprint, Found, Host, HostError, Order, Resource, Target, UnitChange, UnitEvent,
-    UnitState,
+    Adopted, Blueprint, Exit, Found, Host, HostError, Moment, Order, Resource, Target, UnitChange,
+    UnitEvent, UnitState,
 };
+use super::probes::Probe;
+use crate::config::duration_from_json;
 use crate::model::{
-    ContentItem, Damage, InUse, InstanceId, LayerInfo, ServiceContent, ServiceInfo, ServiceKey,
+    ContentItem, Damage, InUse, InstanceId, LayerInfo, ServiceContent, ServiceInfo,
 };
-
-#[derive(Debug, Default)]
-pub(super) struct Book {
-    /// What the machine keeps for whom.
-    pub(super) held: BTreeSet<(InstanceId, Resource)>,
-    /// What was started with which version, most recent last.
-    pub(super) starts: Vec<(String, u64)>,
-    /// Whose unit was started last as which instance.
-    pub(super) idents: BTreeMap<String, InstanceId>,
-    /// Whose unit was stopped, most recent last.
-    pub(super) stops: Vec<InstanceId>,
-    /// Places in networks.
-    pub(super) networks: FakeNetworks,
-    /// Who is being changed.
-    changing: BTreeSet<InstanceId>,
-    /// Acquisitions that are refused, by service.
-    pub(super) refuse: BTreeSet<(String, Resource)>,
-    /// Releases that are refused so many times more.
-    pub(super) refuse_releases: u32,
-    /// Services and layers that cannot be installed.
-    pub(super) broken: BTreeSet<String>,
-    /// What services ask for, by their ids.
-    pub(super) configs: BTreeMap<String, aos_package::ServiceConfig>,
-    /// Layers that services need.
-    pub(super) needs: BTreeMap<String, Vec<String>>,
-    /// What the content manager was told is in use.
-    pub(super) retained: InUse,
-    /// What became of content and instances, in order.
-    pub(super) history: Vec<String>,
-    /// How often an item was found damaged, installed anew, and so moved.
-    moved: BTreeMap<ContentItem, u32>,
-    /// Items that are found damaged when they are looked at, so many times more.
-    pub(super) rotten: BTreeMap<ContentItem, u32>,
-    /// Things that went wrong in the test's own terms.
-    pub(super) violations: Vec<String>,
-}
 
 /// Handle of the machine; the book is shared.
 #[derive(Clone, Debug)]
@@ -62,11 +32,15 @@ pub(super) struct FakeHost {
     book: Arc<Mutex<Book>>,
     /// Installs of services whose id starts with `slow` wait for this,
     /// acquisitions and changes for those whose id starts with `stuck`, and so
-    /// does what follows a change or a refusal for those whose id starts with `late`.
+    /// does what follows a change or a refusal for those whose id starts with `late`,
+    /// and the start of units whose id starts with `hung`.
     slow: watch::Sender<bool>,
     units: mpsc::Sender<UnitChange>,
     damage: mpsc::Sender<Damage>,
     networks: watch::Sender<u64>,
+    devices: watch::Sender<u64>,
+    iam: watch::Sender<u64>,
+    started: watch::Sender<u64>,
 }
 
 /// What the machine says to one service manager.
@@ -74,108 +48,8 @@ pub(super) struct Words {
     pub(super) units: mpsc::Receiver<UnitChange>,
     pub(super) damage: mpsc::Receiver<Damage>,
     pub(super) networks: watch::Receiver<u64>,
-}
-
-impl FakeHost {
-    pub(super) fn new() -> (Self, Words) {
-        Self::with(Arc::default(), watch::Sender::new(false))
-    }
-
-    /// The same machine for a service manager that starts again.
-    pub(super) fn restarted(&self) -> (Self, Words) {
-        {
-            let mut book = self.book();
-            book.changing.clear();
-            book.networks.restarted();
-        }
-        Self::with(self.book.clone(), self.slow.clone())
-    }
-
-    fn with(book: Arc<Mutex<Book>>, slow: watch::Sender<bool>) -> (Self, Words) {
-        let (units, unit_changes) = mpsc::channel(64);
-        let (damage, found) = mpsc::channel(64);
-        let (networks, changed) = watch::channel(0);
-        let host = Self {
-            book,
-            slow,
-            units,
-            damage,
-            networks,
-        };
-        let words = Words {
-            units: unit_changes,
-            damage: found,
-            networks: changed,
-        };
-        (host, words)
-    }
-
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap()
-    }
-
-    pub(super) fn hold_what_is_slow(&self) {
-        self.slow.send_replace(false);
-    }
-
-    pub(super) fn finish_what_is_slow(&self) {
-        self.slow.send_replace(true);
-    }
-
-    /// UpdateNetworks: all networks but these are known from now on.
-    pub(super) fn networks_are_known_but(&self, unknown: &[&str]) {
-        self.book().networks.unknown = unknown.iter().map(|&id| id.to_owned()).collect();
-        self.networks.send_modify(|changes| *changes += 1);
-    }
-
-    /// The content manager finds the item damaged.
-    pub(super) async fn content_is_damaged(&self, item: &ContentItem) {
-        let damage = {
-            let mut book = self.book();
-            book.history.push(format!("{item} is damaged"));
-            let directory = book.directory(item);
-            *book.moved.entry(item.clone()).or_default() += 1;
-            Damage {
-                item: item.clone(),
-                directory,
-                reason: "bin/app has other content".into(),
-            }
-        };
-        self.damage.send(damage).await.unwrap();
-    }
-
-    pub(super) async fn systemd_says(&self, id: InstanceId, event: UnitEvent) {
-        self.units.send(UnitChange { id, event }).await.unwrap();
-    }
-
-    /// Ids that hold anything.
-    pub(super) fn instances(&self) -> BTreeSet<InstanceId> {
-        self.book().held.iter().map(|(id, _)| *id).collect()
-    }
-}
-
-impl Book {
-    fn step(&mut self, id: InstanceId) {
-        if self.changing.contains(&id) {
-            self.violations
-                .push(format!("a step of {id} beside its change"));
-        }
-    }
-
-    fn directory(&self, item: &ContentItem) -> PathBuf {
-        let moved = self.moved.get(item).copied().unwrap_or_default();
-        PathBuf::from(format!("/content/{item}/{moved}"))
-    }
-
-    /// Roots of the service and of its layers.
-    fn roots(&self, service: &ServiceKey) -> (PathBuf, Vec<PathBuf>, Vec<String>) {
-        let root = self.directory(&ContentItem::Service(service.clone()));
-        let digests = self.needs.get(service.id.as_str());
-        let digests = digests.cloned().unwrap_or_default();
-        let layers = digests.iter().cloned().map(ContentItem::Layer);
-        let layers = layers.map(|layer| self.directory(&layer)).collect();
-        (root.join("rootfs"), layers, digests)
-    }
+    pub(super) iam: watch::Receiver<u64>,
+    pub(super) devices: watch::Receiver<u64>,
 }
 
 impl FakeHost {
@@ -189,6 +63,13 @@ impl FakeHost {
         if resource == Resource::Network {
             book.networks.enter(blueprint)?;
         }
+        if resource == Resource::Secret {
+            let faults = book.devices.take(blueprint.id, &blueprint.service.config);
+            book.violations.extend(faults);
+            if blueprint.needs_secret() {
+                book.iam.register(blueprint)?;
+            }
+        }
         if !book.held.insert((blueprint.id, resource)) {
             book.violations
                 .push(format!("{resource:?} taken twice for {}", blueprint.id));
@@ -201,6 +82,11 @@ impl FakeHost {
             }
             book.history
                 .push(format!("start {}", blueprint.service.key));
+            let variables = blueprint.variables.to_vec();
+            book.variables
+                .insert(blueprint.info.ident.to_string(), variables);
+            book.running
+                .insert(blueprint.id, blueprint.service.key.to_string());
             book.idents
                 .insert(blueprint.info.ident.to_string(), blueprint.id);
             book.starts.push((
@@ -283,11 +169,20 @@ impl Host for FakeHost {
         let inputs = fixed(info, &"provider".into());
         let (root, layers, layer_digests) = self.book().roots(service);
         let config = self.book().configs.get(service.id.as_str()).cloned();
+        let config = config.unwrap_or_default();
+        let ttl = config.offline_ttl.as_ref();
+        let ttl = ttl.map(|ttl| duration_from_json(ttl).unwrap());
+        let provision = self.book().devices.provide(&config);
+        let probes = self.book().probes.get(&service.to_string()).cloned();
         Ok(Blueprint {
             id: *id,
             info: info.clone(),
             variables: variables.clone(),
-            fingerprint: format!("{inputs:?} {service} {root:?} {layers:?} {variables:?}"),
+            provision,
+            fingerprint: {
+                let variables = variables.join(" ");
+                format!("{inputs:?} {service} {root:?} {layers:?} {variables}")
+            },
             service: Arc::new(ServiceContent {
                 key: service.clone(),
                 provider_id: "provider".into(),
@@ -297,16 +192,21 @@ impl Host for FakeHost {
                 layers,
                 layer_digests,
                 image: aos_package::ImageConfig::default(),
-                config: config.unwrap_or_default(),
+                config,
             }),
+            offline_ttl: ttl,
             start_window: Duration::from_millis(1200),
             start_burst: 3,
+            probes: probes.unwrap_or_default(),
         })
     }
 
     async fn acquire(&self, blueprint: &Blueprint, resource: Resource) -> Result<(), HostError> {
         tokio::task::yield_now().await;
         if blueprint.service.key.id.as_str().starts_with("stuck") {
+            drop(self.slow.subscribe().wait_for(|done| *done).await);
+        }
+        if resource == Resource::Unit && blueprint.service.key.id.as_str().starts_with("hung") {
             drop(self.slow.subscribe().wait_for(|done| *done).await);
         }
         let taken = self.take(blueprint, resource);
@@ -321,6 +221,7 @@ impl Host for FakeHost {
                 result: "success".into(),
             };
             self.systemd_says(blueprint.id, event).await;
+            self.started.send_modify(|starts| *starts += 1);
         }
         Ok(())
     }
@@ -340,7 +241,24 @@ impl Host for FakeHost {
         if resource == Resource::Network {
             book.networks.leave(target.id);
         }
+        if resource == Resource::Secret {
+            book.devices.give_back(target.id);
+            book.iam.unregister(target.id);
+        }
         Ok(())
+    }
+
+    async fn knows_secret(&self, blueprint: &Blueprint) -> Result<bool, HostError> {
+        tokio::task::yield_now().await;
+        self.book().iam.knows(blueprint.id)
+    }
+
+    async fn tell_who_is_gone(&self) {
+        self.book().iam.tell_who_is_gone();
+    }
+
+    fn now(&self) -> Moment {
+        self.book().clocks.now()
     }
 
     async fn survey(&self) -> Result<Vec<Found>, HostError> {
@@ -390,5 +308,33 @@ impl Host for FakeHost {
         }
         self.book().changing.remove(&id);
         outcome
+    }
+
+    async fn probe(&self, blueprint: &Blueprint, _probe: &Probe) -> Result<(), HostError> {
+        tokio::task::yield_now().await;
+        let mut book = self.book();
+        let key = blueprint.service.key.to_string();
+        *book.asked.entry(key.clone()).or_default() += 1;
+        if book.unwell.contains(&key) {
+            return Err(refused("the question"));
+        }
+        Ok(())
+    }
+
+    async fn restart(&self, id: InstanceId) -> Result<(), HostError> {
+        {
+            let mut book = self.book();
+            book.step(id);
+            let service = book.running.get(&id).cloned().unwrap_or_default();
+            book.restarts.push(service);
+        }
+        self.systemd_says(id, UnitEvent::Exited(Exit::Signal(15)))
+            .await;
+        for state in [UnitState::Activating, UnitState::Active] {
+            let result = "success".into();
+            self.systemd_says(id, UnitEvent::State { state, result })
+                .await;
+        }
+        Ok(())
     }
 }

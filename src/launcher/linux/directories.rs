@@ -4,12 +4,14 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::LinuxSettings;
+use super::lent::find_mounts;
 use crate::launcher::HostError;
 use crate::launcher::files::{Owner, remove_file, state_file, storage_directory};
 use crate::launcher::spec::Sources;
-use crate::model::{InstanceId, InstanceInfo};
+use crate::model::{InstanceId, InstanceInfo, Provision};
 
 /// A file or directory of an instance refuses.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,7 @@ pub(super) fn find_sources(
     bundle: &Path,
     info: &InstanceInfo,
     gid: u32,
+    provision: &Provision,
 ) -> Result<Sources, HostError> {
     let own = |name: &str| {
         let own = settings.working_dir.join("etc").join(name);
@@ -37,6 +40,8 @@ pub(super) fn find_sources(
         own(name).or_else(|| path.exists().then_some(path))
     };
     let owner = Owner { uid: info.uid, gid };
+    // First: what is not there must not leave anything.
+    let lent = find_mounts(provision).map_err(HostError::new)?;
     let some = |path: &str| (!path.is_empty()).then(|| path.to_owned());
 
     Ok(Sources {
@@ -52,6 +57,7 @@ pub(super) fn find_sources(
             .map(|path| storage_directory(&settings.storage_dir, &path, owner))
             .transpose()
             .map_err(HostError::new)?,
+        lent,
     })
 }
 
@@ -62,6 +68,17 @@ pub(super) fn remove_spec(bundle: &Path) -> Result<(), HostError> {
     }
 
     Ok(())
+}
+
+/// When the runtime last started an instance, also without SM: the time of its
+/// PID file.
+#[must_use]
+pub fn started_at(run_dir: &Path, id: InstanceId) -> Option<SystemTime> {
+    let path = run_dir
+        .join(super::in_use::BUNDLES)
+        .join(id.to_string())
+        .join(".pid");
+    fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
 pub(super) fn private_directory(parent: &Path, name: &str) -> Result<PathBuf, HostError> {

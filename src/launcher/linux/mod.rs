@@ -5,38 +5,54 @@
 //! steps of a start it keeps what the first learned for the second; all else is
 //! on the machine, where [`Host::survey`] finds it after a restart of SM.
 
+mod confinement;
 mod directories;
 mod in_use;
+mod lent;
+mod mend;
 mod network;
+mod probe;
+mod secrets;
 mod settings;
 mod steps;
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::blueprint::{Machine, draw};
 use super::mounted::mounts_below;
+use super::probes::Probe;
 use super::rootfs::remove_root;
 use super::rootfs_plan::top_entries;
 use super::spec::Sources;
 use super::systemd::{SystemBus, Systemd};
 use super::{
-    Adopted, Blueprint, Found, Host, HostError, Order, Resource, Target, UnitChange, UnitState,
+    Adopted, Blueprint, Found, Host, HostError, Moment, Order, Resource, Target, UnitChange,
+    UnitState,
 };
 use crate::iamclient::Iam;
 use crate::layermanager::Content;
 use crate::model::{InUse, InstanceId, LayerInfo, ServiceInfo};
 use crate::networkmanager::{Attachment, Networks};
+use crate::resourcemanager::UnitConfigs;
 use directories::{blocking, failed, ids_in, private_directory, remove_spec};
 use network::{attach_request, of_network};
+use secrets::Registrations;
 
+pub use directories::started_at;
 pub use in_use::content_in_use;
 pub use settings::LinuxSettings;
+
+/// Where the kernel names its boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What a step of a start leaves for a later one.
 #[derive(Debug, Default)]
@@ -52,14 +68,16 @@ pub struct LinuxHost {
     settings: LinuxSettings,
     /// Runtime directories, by instance id.
     bundles: PathBuf,
-    /// One empty file for each instance that IAM knows.
-    registered: PathBuf,
+    registrations: Registrations,
     /// What each instance is made of.
     records: PathBuf,
     content: Content,
     networks: Networks,
+    unit_configs: UnitConfigs,
     iam: Iam,
     systemd: Systemd,
+    /// Names the boot of the machine.
+    boot: Arc<str>,
     held: Mutex<HashMap<InstanceId, Held>>,
     told_of_crun: AtomicBool,
 }
@@ -75,6 +93,7 @@ impl LinuxHost {
         mut settings: LinuxSettings,
         content: Content,
         networks: Networks,
+        unit_configs: UnitConfigs,
         iam: Iam,
     ) -> Result<(Self, mpsc::Receiver<UnitChange>), HostError> {
         let (binds, bad) = top_entries(&settings.host_binds);
@@ -83,8 +102,11 @@ impl LinuxHost {
         }
         settings.host_binds = binds;
         let bundles = private_directory(&settings.run_dir, in_use::BUNDLES)?;
-        let registered = private_directory(&settings.run_dir, "registered")?;
+        let registrations = Registrations::below(&settings.run_dir)?;
         let records = private_directory(&settings.run_dir, in_use::RECORDS)?;
+        let boot_id = Path::new(BOOT_ID);
+        let boot = fs::read_to_string(boot_id).map_err(failed("read", boot_id))?;
+        let boot = Arc::from(boot.trim());
         let (systemd, changes) = Systemd::connect(SystemBus, settings.systemd.clone())
             .await
             .map_err(HostError::new)?;
@@ -92,16 +114,27 @@ impl LinuxHost {
         let host = Self {
             settings,
             bundles,
-            registered,
+            registrations,
             records,
             content,
             networks,
+            unit_configs,
             iam,
             systemd,
+            boot,
             held: Mutex::default(),
             told_of_crun: AtomicBool::new(false),
         };
         Ok((host, changes))
+    }
+
+    /// Whether systemd stops all instances: with the machine, or with their target.
+    ///
+    /// # Errors
+    ///
+    /// systemd cannot be asked.
+    pub async fn is_all_stopping(&self) -> Result<bool, HostError> {
+        self.systemd.is_all_stopping().await.map_err(HostError::new)
     }
 
     fn bundle(&self, id: InstanceId) -> PathBuf {
@@ -147,7 +180,16 @@ impl Host for LinuxHost {
             hosts: &self.settings.hosts,
         };
 
-        draw(order, service, &machine).map_err(HostError::new)
+        let blueprint = draw(order, service, &machine).map_err(HostError::new)?;
+        let config = &blueprint.service.config;
+        let devices = config.devices.iter().flatten();
+        let devices = devices.map(|device| device.name.clone()).collect();
+        let resources = config.resources.clone().unwrap_or_default();
+
+        Ok(Blueprint {
+            provision: self.unit_configs.provide(devices, resources).await,
+            ..blueprint
+        })
     }
 
     async fn prove(&self, blueprint: &Blueprint) -> Result<(), HostError> {
@@ -194,6 +236,25 @@ impl Host for LinuxHost {
         }
     }
 
+    async fn knows_secret(&self, blueprint: &Blueprint) -> Result<bool, HostError> {
+        self.secret_is_known(blueprint).await
+    }
+
+    async fn tell_who_is_gone(&self) {
+        self.unregister_gone().await;
+    }
+
+    fn now(&self) -> Moment {
+        let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME)
+            .map(Duration::from)
+            .expect("every kernel since 2.6.39 has this clock");
+        Moment {
+            wall: SystemTime::now(),
+            since_boot,
+            boot: self.boot.clone(),
+        }
+    }
+
     async fn survey(&self) -> Result<Vec<Found>, HostError> {
         let units = self.systemd.units().await.map_err(HostError::new)?;
         let networks: BTreeSet<_> = self
@@ -204,7 +265,7 @@ impl Host for LinuxHost {
             .into_iter()
             .collect();
         let bundles = self.bundles.clone();
-        let others = [self.registered.clone(), self.records.clone()];
+        let others = [self.registrations.known.clone(), self.records.clone()];
         let (mounted, directories) = blocking(move || {
             let mounted =
                 mounts_below(&bundles).map_err(failed("look for mounts below", &bundles))?;
@@ -260,5 +321,13 @@ impl Host for LinuxHost {
             .await
             .map_err(of_network)?;
         self.rewrite_texts(blueprint.id, attachment).await
+    }
+
+    async fn probe(&self, blueprint: &Blueprint, probe: &Probe) -> Result<(), HostError> {
+        self.ask(blueprint, probe).await
+    }
+
+    async fn restart(&self, id: InstanceId) -> Result<(), HostError> {
+        self.systemd.restart(id).await.map_err(HostError::new)
     }
 }

@@ -1,8 +1,10 @@
 //! The place of an instance in its network, and the texts that tell it of it.
 
+use std::io;
+
 use super::LinuxHost;
 use super::directories::{blocking, failed};
-use crate::launcher::files::rewrite_file;
+use crate::launcher::files::{rewrite_file, write_file};
 use crate::launcher::{Blueprint, HostError};
 use crate::model::InstanceId;
 use crate::networkmanager::{AttachRequest, Attachment, NetworkError, Speeds, TrafficLimits};
@@ -26,12 +28,14 @@ impl LinuxHost {
             .adopt(attach_request(blueprint))
             .await
             .map_err(of_network)?;
+        self.rewrite_texts(blueprint.id, attachment.clone()).await?;
 
-        self.rewrite_texts(blueprint.id, attachment).await
+        self.mend(blueprint, &attachment).await
     }
 
     /// Gives a running instance the texts of its place. It has them mounted, so
-    /// the files stay the same.
+    /// the files stay the same. One that is gone is made again, for the next start
+    /// by systemd; the instance goes on with what it has mounted.
     pub(super) async fn rewrite_texts(
         &self,
         id: InstanceId,
@@ -46,7 +50,13 @@ impl LinuxHost {
                 ("resolv.conf", &attachment.resolv_conf),
             ] {
                 let path = bundle.join(name);
-                rewrite_file(&path, text.as_bytes()).map_err(failed("rewrite", &path))?;
+                match rewrite_file(&path, text.as_bytes()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        write_file(&path, text.as_bytes(), 0o644)
+                    }
+                    rewritten => rewritten,
+                }
+                .map_err(failed("rewrite", &path))?;
             }
             Ok(())
         })
@@ -66,12 +76,14 @@ pub(super) fn of_network(error: NetworkError) -> HostError {
 pub(super) fn attach_request(blueprint: &Blueprint) -> AttachRequest {
     let service = &blueprint.service;
     let quotas = &service.config.quotas;
+    let lent = blueprint.provision.resources.iter();
     AttachRequest {
         id: blueprint.id,
         ident: blueprint.info.ident.clone(),
         network: blueprint.info.network.clone(),
         provider_id: service.provider_id.clone(),
         hostname: service.config.hostname.clone(),
+        extra_hosts: lent.flat_map(|each| each.hosts.iter().cloned()).collect(),
         exposed_ports: service.image.config.exposed_ports.keys().cloned().collect(),
         speeds: Speeds {
             download: quotas.download_speed,

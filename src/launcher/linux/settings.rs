@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::Config;
+use crate::config::{Config, SeccompPolicy};
 use crate::launcher::systemd::SystemdSettings;
 
 /// What the host takes from the configuration, and where things are.
@@ -21,6 +21,8 @@ pub struct LinuxSettings {
     pub hosts: Vec<String>,
     /// CPUs of the node.
     pub cpus: u64,
+    /// Which system calls services may make.
+    pub seccomp: SeccompPolicy,
     /// Where runtimes are looked for besides, as in `PATH`.
     pub path: OsString,
     /// Runtime directories of the instances, and what else lives until boot.
@@ -44,6 +46,7 @@ impl LinuxSettings {
                 .map(|host| format!("{} {}", host.ip, host.hostname))
                 .collect(),
             cpus,
+            seccomp: config.seccomp.clone(),
             path: std::env::var_os("PATH").unwrap_or_default(),
             run_dir: "/run/aos".into(),
             systemd: SystemdSettings::default(),

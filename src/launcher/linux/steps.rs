@@ -4,78 +4,38 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::{debug, info};
+use tracing::info;
 
 use super::LinuxHost;
+use super::confinement::{controllers, seccomp};
 use super::directories::{blocking, failed, find_sources};
 use super::in_use;
+use super::lent::find_devices;
 use crate::config::duration_from_json;
-use crate::launcher::files::{remove_file, write_file};
+use crate::launcher::files::write_file;
 use crate::launcher::rootfs::{Ingredients, mount_root};
 use crate::launcher::runtime::find_runtime;
-use crate::launcher::spec::{Surroundings, mount_points, runtime_spec, tmp_limit};
+use crate::launcher::spec::{
+    GrantedDevice, Sources, Surroundings, mount_points, runtime_spec, tmp_limit,
+};
 use crate::launcher::systemd::{
     CgroupMode, DropIn, StartPolicy, SystemdError, cgroup_mode, container_cgroup, stop_signal,
 };
-use crate::launcher::{Blueprint, HostError, Target};
+use crate::launcher::{Blueprint, HostError};
+use crate::networkmanager::Attachment;
 
 /// Where runtimes that run as root keep the state of their containers.
-const RUNTIME_STATES: [&str; 2] = ["/run/crun", "/run/runc"];
+pub(super) const RUNTIME_STATES: [&str; 2] = ["/run/crun", "/run/runc"];
 
 impl LinuxHost {
-    pub(super) async fn register(&self, blueprint: &Blueprint) -> Result<(), HostError> {
-        let Some(permissions) = blueprint
-            .service
-            .config
-            .permissions
-            .as_ref()
-            .filter(|permissions| !permissions.is_empty())
-        else {
-            return Ok(());
-        };
-
-        let ident = &blueprint.info.ident;
-        let marker = self.registered.join(blueprint.id.to_string());
-        // IAM may know it from a call that failed on the way back, and would
-        // answer with the permissions of then.
-        if marker.exists()
-            && let Err(error) = self.iam.unregister_instance(ident).await
-        {
-            debug!(instance = %blueprint.id, %error, "registration of an earlier start stays");
-        }
-        // Before IAM is asked: whatever comes of it, it is not forgotten.
-        write_file(&marker, b"", 0o600).map_err(failed("write", &marker))?;
-        let secret = self
-            .iam
-            .register_instance(ident, permissions)
-            .await
-            .map_err(HostError::new)?;
-        self.held().entry(blueprint.id).or_default().secret = Some(secret);
-
-        Ok(())
-    }
-
-    pub(super) async fn unregister(&self, target: &Target) -> Result<(), HostError> {
-        let marker = self.registered.join(target.id.to_string());
-        if let Some(ident) = &target.ident
-            && marker.exists()
-        {
-            self.iam
-                .unregister_instance(ident)
-                .await
-                .map_err(HostError::new)?;
-        }
-
-        remove_file(&marker).map_err(failed("remove", &marker))
-    }
-
     pub(super) async fn mount(&self, blueprint: &Blueprint) -> Result<(), HostError> {
         let bundle = self.bundle(blueprint.id);
         let (settings, records) = (self.settings.clone(), self.records.clone());
         let id = blueprint.id;
         let (info, service) = (blueprint.info.clone(), Arc::clone(&blueprint.service));
+        let provision = blueprint.provision.clone();
         let sources = blocking(move || {
-            let sources = find_sources(&settings, &bundle, &info, service.gid)?;
+            let sources = find_sources(&settings, &bundle, &info, service.gid, &provision)?;
             let points = mount_points(&sources, tmp_limit(&service.config));
             let layers: Vec<_> = std::iter::once(&service.root)
                 .chain(&service.layers)
@@ -116,18 +76,10 @@ impl LinuxHost {
                 "network and root filesystem come before the spec",
             ));
         };
-        let spec = runtime_spec(
-            blueprint,
-            Surroundings {
-                secret: secret.as_deref(),
-                netns: &attachment.netns,
-                cgroups_path: &container_cgroup(blueprint.id),
-                sources: &sources,
-                cpus: self.settings.cpus,
-            },
-        )
-        .map_err(HostError::new)?;
-        let spec = serde_json::to_vec_pretty(&spec).map_err(HostError::new)?;
+        let plan = blueprint.clone();
+        let devices = blocking(move || find_devices(&plan).map_err(HostError::new)).await?;
+        let secret = secret.as_deref();
+        let spec = self.config_text(blueprint, secret, &attachment, &sources, &devices)?;
 
         let bundle = self.bundle(blueprint.id);
         blocking(move || {
@@ -145,8 +97,35 @@ impl LinuxHost {
         .await
     }
 
+    /// The text of `config.json`.
+    pub(super) fn config_text(
+        &self,
+        blueprint: &Blueprint,
+        secret: Option<&str>,
+        attachment: &Attachment,
+        sources: &Sources,
+        devices: &[GrantedDevice],
+    ) -> Result<Vec<u8>, HostError> {
+        let seccomp = seccomp(&self.settings.seccomp)?;
+        let spec = runtime_spec(
+            blueprint,
+            Surroundings {
+                secret,
+                netns: &attachment.netns,
+                cgroups_path: &container_cgroup(blueprint.id),
+                sources,
+                devices,
+                cpus: self.settings.cpus,
+                controllers: controllers(&self.settings.systemd.cgroup_root)?,
+                seccomp: seccomp.as_ref(),
+            },
+        )
+        .map_err(HostError::new)?;
+
+        serde_json::to_vec(&spec).map_err(HostError::new)
+    }
+
     pub(super) async fn start_unit(&self, blueprint: &Blueprint) -> Result<(), HostError> {
-        let service = &blueprint.service;
         let root = &self.settings.systemd.cgroup_root;
         let mode = cgroup_mode(root).map_err(failed("look at", root))?;
         let runtime = find_runtime(&self.settings.working_dir, &self.settings.path, mode)
@@ -157,14 +136,41 @@ impl LinuxHost {
             info!(passed_over = %crun.display(), used = %runtime.path.display(),
                 "crun cannot use hybrid cgroups");
         }
+        let bundle = self.bundle(blueprint.id);
+        let has_remains = RUNTIME_STATES
+            .iter()
+            .any(|states| Path::new(states).join(blueprint.id.to_string()).exists());
+        let drop_in = self.drop_in(blueprint, &runtime.path, &bundle, has_remains)?;
+
+        self.systemd
+            .start(&drop_in)
+            .await
+            .map_err(|error| match error {
+                SystemdError::Ended { exit, .. } => HostError::exited(exit, error),
+                other => HostError::new(other),
+            })
+    }
+
+    /// What is particular to the unit of an instance that `runtime` runs.
+    pub(super) fn drop_in<'a>(
+        &'a self,
+        blueprint: &Blueprint,
+        runtime: &'a Path,
+        bundle: &'a Path,
+        has_remains: bool,
+    ) -> Result<DropIn<'a>, HostError> {
+        let service = &blueprint.service;
+        let root = &self.settings.systemd.cgroup_root;
+        let mode = cgroup_mode(root).map_err(failed("look at", root))?;
         let stateful = [
             (&blueprint.info.state_path, &self.settings.state_dir),
             (&blueprint.info.storage_path, &self.settings.storage_dir),
         ];
-        let drop_in = DropIn {
+
+        Ok(DropIn {
             id: blueprint.id,
-            runtime: &runtime.path,
-            directory: &self.bundle(blueprint.id),
+            runtime,
+            directory: bundle,
             unified_cgroups: (mode == CgroupMode::Unified).then_some(root.as_path()),
             policy: StartPolicy::read(&service.config.run_parameters, duration_from_json)
                 .map_err(HostError::new)?,
@@ -179,17 +185,7 @@ impl LinuxHost {
                 )
                 .cloned()
                 .collect(),
-            has_remains: RUNTIME_STATES
-                .iter()
-                .any(|states| Path::new(states).join(blueprint.id.to_string()).exists()),
-        };
-
-        self.systemd
-            .start(&drop_in)
-            .await
-            .map_err(|error| match error {
-                SystemdError::Ended { exit, .. } => HostError::exited(exit, error),
-                other => HostError::new(other),
-            })
+            has_remains,
+        })
     }
 }

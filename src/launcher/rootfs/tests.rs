@@ -50,7 +50,7 @@ impl Bench {
                 .to_vec(),
             points: ["/proc", "/etc/ssl"]
                 .map(|path| MountPoint {
-                    path,
+                    path: path.into(),
                     kind: MountPointKind::Directory,
                     mode: 0o755,
                 })
@@ -238,7 +238,7 @@ fn mount_points_lie_over_a_shown_host_directory() {
 fn top_is_readable_for_every_user() {
     let mut bench = Bench::new(1);
     bench.points.push(MountPoint {
-        path: "/tmp",
+        path: "/tmp".into(),
         kind: MountPointKind::Directory,
         mode: 0o1777,
     });

@@ -210,3 +210,76 @@ async fn a_unit_that_hangs_between_two_starts_does_not_hold_the_list_up_for_ever
         error.message
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn runtimes_that_hang_hold_up_nobody_else() {
+    let mut unit = Unit::start().await;
+    let mut instances: Vec<_> = (0..40).map(|index| ("hung", index, 1)).collect();
+    instances.extend((0..40).map(|index| ("web", index, 1)));
+    let services = [("hung", 1), ("web", 1)];
+
+    unit.launcher.run(list(&services, &instances)).await;
+    let status = unit
+        .until(|status| {
+            let active = |each: &&InstanceReport| each.desired.state == RunState::Active;
+            status.instances.iter().filter(active).count() == 40
+        })
+        .await;
+
+    assert!(!status.settled);
+    unit.host.finish_what_is_slow();
+    unit.until(|status| status.settled).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lack_of_memory_is_named() {
+    let mut unit = Unit::start().await;
+    unit.run(&list(&[("web", 1)], &[("web", 0, 0)])).await;
+    let id = unit.id_of_only();
+
+    unit.host.systemd_says(id, UnitEvent::OutOfMemory).await;
+    unit.host
+        .systemd_says(id, UnitEvent::Exited(Exit::Signal(9)))
+        .await;
+    let down = unit
+        .until(|status| status.instances[0].last_fault.is_some())
+        .await;
+    unit.host
+        .systemd_says(id, state(UnitState::Active, "success"))
+        .await;
+    unit.host
+        .systemd_says(id, UnitEvent::Exited(Exit::Signal(9)))
+        .await;
+    let again = unit
+        .until(|status| {
+            let fault = status.instances[0].last_fault.as_ref();
+            fault.is_some_and(|fault| fault.number == 2)
+        })
+        .await;
+
+    let expected = "the service was killed by signal 9: it used more memory than it may";
+    assert_eq!(briefs(&down), [format!("web/me/0 v1 failed: {expected}")]);
+    assert_eq!(
+        briefs(&again),
+        ["web/me/0 v1 failed: the service was killed by signal 9"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_that_only_the_count_of_restarts_tells_is_a_fault() {
+    let mut unit = Unit::start().await;
+    unit.run(&list(&[("web", 1)], &[("web", 0, 0)])).await;
+    let id = unit.id_of_only();
+
+    unit.host.systemd_says(id, UnitEvent::Restarted).await;
+    let status = unit
+        .until(|status| status.instances[0].last_fault.is_some())
+        .await;
+
+    let fault = status.instances[0].last_fault.clone().unwrap();
+    assert!(
+        fault.error.message.contains("could not be heard"),
+        "{fault:?}"
+    );
+    assert_eq!(briefs(&status), ["web/me/0 v1 active"]);
+}

@@ -87,3 +87,25 @@ async fn what_runs_goes_on_and_what_cannot_be_stored_is_told_with_the_reason() {
     );
     assert_eq!(unit.starts(), [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_could_not_be_stored_is_made_as_soon_as_it_can_be() {
+    let mut unit = Unit::start().await;
+    unit.run(&list(&[("web", 1)], &[("web", 0, 0)])).await;
+    unit.execute(REFUSE_ALL).await;
+    let both = list(&[("web", 1)], &[("web", 0, 0), ("web", 1, 0)]);
+    unit.run(&both).await;
+    unit.starts();
+
+    unit.execute("DROP TRIGGER full_insert; DROP TRIGGER full_update")
+        .await;
+    let status = unit
+        .until(|status| {
+            let active = |each: &InstanceReport| each.desired.state == RunState::Active;
+            status.instances.iter().all(active)
+        })
+        .await;
+
+    assert_eq!(briefs(&status)[1], "web/me/1 v1 active");
+    assert_eq!(unit.starts(), ["web/me/1 v1"]);
+}

@@ -1,12 +1,22 @@
 //! The launcher as a whole, over the fake machine and a real database.
 
 mod changes;
+mod devices;
+mod devices_random;
+mod ending;
 mod events;
 mod full;
 mod healing;
 mod lists;
 mod networks;
+mod offline;
+mod overrides;
+mod passing;
+mod priorities;
 mod random;
+mod random_inputs;
+mod secrets;
+mod trials;
 mod updates;
 
 use std::sync::Arc;
@@ -56,6 +66,8 @@ impl Unit {
             units: words.units,
             damage: words.damage,
             networks: words.networks,
+            devices: words.devices,
+            iam: words.iam,
             reports,
             update_policy,
         };
@@ -76,8 +88,14 @@ impl Unit {
 
     /// The service manager is killed and starts again on the same machine.
     async fn restart(self) -> Self {
+        self.restart_after(|_| ()).await
+    }
+
+    /// The same, and this happens to the machine meanwhile.
+    async fn restart_after(self, meanwhile: impl FnOnce(&FakeHost)) -> Self {
         self.task.abort();
         drop(self.task.await);
+        meanwhile(&self.host);
         let (host, words) = self.host.restarted();
         Self::start_on(host, words, self.database, self.policy).await
     }

@@ -31,7 +31,13 @@ enum Happening {
     Networks(bool),
     /// The place of this one is not what it should be.
     DamagePlace(u8),
+    /// The probes of this version fail, or all succeed.
+    Unwell(Option<u64>),
     Restart,
+    /// SM is away, and this one loses this meanwhile.
+    Loses(u8, u8),
+    /// All instances end with SM, which starts again.
+    End,
     Pause,
 }
 
@@ -54,7 +60,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Mend),
         1 => (0u8..7).prop_map(Happening::Damage),
         1 => (0u8..7).prop_map(Happening::Rot),
+        1 => prop::option::of(1u64..3).prop_map(Happening::Unwell),
         1 => Just(Happening::Restart),
+        1 => (0u8..4, 0u8..5).prop_map(|(n, resource)| Happening::Loses(n, resource)),
+        1 => Just(Happening::End),
         2 => Just(Happening::Pause),
     ]
 }
@@ -89,6 +98,11 @@ async fn start(keeps: bool) -> Unit {
     let unit = Unit::start_with(policy(keeps)).await;
     let layers = vec![LAYER.to_owned()];
     unit.host.book().needs.insert(SERVICES[0].into(), layers);
+    for version in 1..3 {
+        let key = service(SERVICES[1], version).key().to_string();
+        let probe = super::trials::probe();
+        unit.host.book().probes.insert(key, vec![probe]);
+    }
     unit
 }
 
@@ -187,7 +201,23 @@ async fn happens(mut unit: Unit, what: Happening) -> Unit {
                     .await;
             }
         }
+        Happening::Unwell(Some(version)) => {
+            let key = service(SERVICES[1], version).key().to_string();
+            unit.host.book().unwell.insert(key);
+        }
+        Happening::Unwell(None) => unit.host.book().unwell.clear(),
         Happening::Restart => unit = unit.restart().await,
+        Happening::Loses(n, resource) => {
+            let lost = nth(&unit, n).map(|id| (id, Resource::ACQUIRE_ORDER[usize::from(resource)]));
+            let loses = |host: &FakeHost| {
+                host.book().held.retain(|held| Some(*held) != lost);
+            };
+            unit = unit.restart_after(loses).await;
+        }
+        Happening::End => {
+            unit.launcher.end().await;
+            unit = unit.restart().await;
+        }
         Happening::Pause => unit.launcher.alive().await,
     }
     unit
@@ -247,6 +277,7 @@ proptest! {
             unit.host.book().broken.clear();
             unit.host.book().rotten.clear();
             unit.host.book().refuse.clear();
+            unit.host.book().unwell.clear();
             unit.host.book().refuse_releases = 0;
             unit.host.book().networks.refuse_changes = 0;
             set_networks(&unit, true);

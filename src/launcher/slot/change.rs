@@ -23,7 +23,7 @@ pub(super) struct Changes {
     next: Option<Arc<Blueprint>>,
     /// It was taken over without its place in the network.
     lacks_network: bool,
-    /// Networks changed while the step in flight may have needed one.
+    /// What the step in flight may have needed came meanwhile.
     news: bool,
 }
 
@@ -41,12 +41,17 @@ impl Changes {
         self.now.clone()
     }
 
+    /// What it was to be given after the step in flight.
+    pub(super) fn take_next(&mut self) -> Option<Arc<Blueprint>> {
+        self.next.take()
+    }
+
     /// It stops.
     pub(super) fn drop_next(&mut self) {
         self.next = None;
     }
 
-    /// A new step begins, with the networks as they are now.
+    /// A new step begins, with what can be had now.
     pub(super) fn forget_news(&mut self) {
         self.news = false;
     }
@@ -72,11 +77,14 @@ impl Slot {
         self.change_next()
     }
 
-    /// Other networks can be used than when the step in flight began.
-    pub(in crate::launcher) fn networks_changed(&mut self) {
-        if let Some(Step::Acquire(Resource::Network) | Step::Change) = self.in_flight {
-            self.changes.news = true;
-        }
+    /// This can be had, or is other than when the step in flight began.
+    pub(in crate::launcher) fn may_be_had(&mut self, need: Need) {
+        let needed = match self.in_flight {
+            Some(Step::Acquire(resource)) => Need::of(resource),
+            Some(Step::Change) => Some(Need::Network),
+            Some(Step::Release(_) | Step::Restart | Step::Pause | Step::Nothing) | None => None,
+        };
+        self.changes.news |= needed == Some(need);
     }
 
     /// Begins the change that waits, unless another step has to end first.
@@ -115,6 +123,7 @@ impl Slot {
         if self.phase() != Phase::Running {
             return (Verdict::Same, actions);
         }
+        actions.extend(self.restart_next());
         actions.extend(self.change_next());
         if self.phase() == Phase::Changing {
             return (Verdict::Same, actions);
@@ -146,15 +155,15 @@ impl Slot {
     /// What a refused acquisition means. What the instance was to be given after
     /// its start may be what makes the start possible.
     pub(super) fn refused(&mut self, resource: Resource, error: ErrorInfo) -> Verdict {
-        let of_network = resource == Resource::Network;
+        let need = Need::of(resource);
         let retry = self
             .blueprint
             .clone()
-            .filter(|_| of_network && self.changes.news);
-        match self.changes.next.take().or(retry) {
+            .filter(|_| need.is_some() && self.changes.news);
+        match self.changes.take_next().or(retry) {
             Some(blueprint) => Verdict::Again(blueprint),
-            None => match Need::of(resource) {
-                Some(need) => Verdict::Waits(need, error),
+            None => match need {
+                Some(need) => self.waits(need, error),
                 None => Verdict::Failed(error),
             },
         }

@@ -5,15 +5,19 @@
 //! instance.
 
 mod change;
+mod health;
+mod trial;
 mod unit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::change::Changes;
-use super::event::{Action, Outcome};
+pub(super) use self::trial::Past;
+use super::event::{Action, Outcome, Refused};
 use super::host::{Blueprint, Exit, Need, Resource, Target, UnitState};
 use super::instance::{self, Instance, Phase, Step};
+use super::probes::Probing;
 use crate::model::{ErrorInfo, Fault, InstanceId, InstanceIdent};
 
 /// Pause before a failed release is tried again.
@@ -26,10 +30,12 @@ pub(super) enum Health {
     Confirming {
         /// Times that it ended in this phase.
         exits: u32,
+        /// It has stayed active for long enough; its probes have not all succeeded.
+        stayed: bool,
     },
-    /// It runs.
+    /// It runs, and is well.
     Up,
-    /// It ended and systemd starts it again.
+    /// It ended, or is not well, and is started again.
     Down(ErrorInfo),
 }
 
@@ -72,6 +78,19 @@ pub(super) struct Slot {
     health: Health,
     unit: UnitState,
     last_exit: Option<Exit>,
+    /// It used more memory than it may, and ended or ends of that.
+    lacked_memory: bool,
+    probing: Probing,
+    /// Its service is to be started again, as soon as the step in flight is over.
+    restart_wanted: bool,
+    /// Its service is being started again because it was not well.
+    restarting: bool,
+    /// What it runs with has not been confirmed yet, and has to be.
+    on_trial: bool,
+    /// What comes back if the trial fails, or the next one.
+    before: Option<Arc<Blueprint>>,
+    /// What failed its trial, so that this came back.
+    refused: Option<Refused>,
     faults: u64,
     last_fault: Option<Fault>,
     timer: u64,
@@ -94,6 +113,13 @@ impl Slot {
             health: Health::Up,
             unit: UnitState::Inactive,
             last_exit: None,
+            lacked_memory: false,
+            probing: Probing::default(),
+            restart_wanted: false,
+            restarting: false,
+            on_trial: false,
+            before: None,
+            refused: None,
             faults: 0,
             last_fault: None,
             timer: 0,
@@ -122,6 +148,15 @@ impl Slot {
         }
     }
 
+    pub(super) fn id(&self) -> InstanceId {
+        self.id
+    }
+
+    /// Known for every instance that is stored.
+    pub(super) fn ident(&self) -> Option<&InstanceIdent> {
+        self.ident.as_ref()
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.instance.phase()
     }
@@ -146,6 +181,16 @@ impl Slot {
         self.stuck.is_some()
     }
 
+    /// Whether it is on its way to give back all that it holds.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.phase(), Phase::Releasing | Phase::Paused) || self.instance.stop_wanted()
+    }
+
+    /// Whether it stops as soon as the step that is on its way is over.
+    pub(super) fn stop_wanted(&self) -> bool {
+        self.instance.stop_wanted()
+    }
+
     /// Whether it runs, or is on the way to it, with this blueprint.
     pub(super) fn runs(&self, blueprint: &Blueprint) -> bool {
         (self.phase() == Phase::Acquiring || self.phase().is_up())
@@ -156,8 +201,7 @@ impl Slot {
                 .is_some_and(|own| own.fingerprint == blueprint.fingerprint)
     }
 
-    /// Starts a stopped instance.
-    pub(super) fn start(&mut self, blueprint: Arc<Blueprint>, generation: u64) -> Vec<Action> {
+    fn begin(&mut self, blueprint: Arc<Blueprint>, generation: u64) -> Vec<Action> {
         self.ident = Some(blueprint.info.ident.clone());
         self.blueprint = Some(blueprint);
         self.changes = Changes::default();
@@ -165,6 +209,9 @@ impl Slot {
         self.stuck = None;
         self.unit = UnitState::Inactive;
         self.last_exit = None;
+        self.lacked_memory = false;
+        self.restart_wanted = false;
+        self.restarting = false;
         self.drive(instance::Event::Start)
     }
 
@@ -185,11 +232,17 @@ impl Slot {
                 let mut actions = self.drive(instance::Event::Acquired);
                 if self.phase() == Phase::Running {
                     let exits = u32::from(self.last_exit.is_some());
-                    self.health = Health::Confirming { exits };
+                    self.health = Health::Confirming {
+                        exits,
+                        stayed: false,
+                    };
                     self.rounds = 0;
                     actions.push(self.arm_window());
                     if exits > 0 && self.unit == UnitState::Failed {
                         return self.changed(UnitState::Failed, "");
+                    }
+                    if self.unit == UnitState::Active {
+                        actions.extend(self.begin_probes());
                     }
                 }
                 actions.extend(self.change_next());
@@ -200,6 +253,7 @@ impl Slot {
                 (verdict, self.drive(instance::Event::AcquireRefused))
             }
             (Step::Change, outcome) => self.change_done(outcome),
+            (Step::Restart, outcome) => self.restart_done(outcome),
             (Step::Release(_), Ok(())) => {
                 self.stuck = None;
                 (Verdict::Same, self.drive(instance::Event::Released))
@@ -215,6 +269,17 @@ impl Slot {
         }
     }
 
+    /// The step in flight was the start of the unit, and what it is started with
+    /// could not be stored.
+    pub(super) fn not_stored(&mut self, error: ErrorInfo) -> (Verdict, Vec<Action>) {
+        self.in_flight = None;
+        let verdict = match self.changes.take_next() {
+            Some(blueprint) => Verdict::Again(blueprint),
+            None => self.waits(Need::Database, error),
+        };
+        (verdict, self.drive(instance::Event::AcquireRefused))
+    }
+
     /// A timer has run out. Only the newest one counts.
     pub(super) fn due(&mut self, timer: u64) -> (Verdict, Vec<Action>) {
         if timer != self.timer {
@@ -226,9 +291,7 @@ impl Slot {
             (Phase::Running | Phase::Changing, Health::Confirming { .. })
                 if self.unit == UnitState::Active =>
             {
-                self.last_exit = None;
-                self.health = Health::Up;
-                (Verdict::Same, Vec::new())
+                self.stayed_active()
             }
             // It is between two tries: give it the window again, but not for ever.
             (Phase::Running | Phase::Changing, Health::Confirming { .. })
@@ -279,12 +342,17 @@ impl Slot {
             // It goes on being confirmed meanwhile.
             Step::Change => {
                 self.in_flight = Some(step);
+                let trial = self.trial();
                 return self
                     .changes
                     .now()
-                    .map(|blueprint| Action::Change { blueprint })
+                    .map(|blueprint| Action::Change { blueprint, trial })
                     .into_iter()
                     .collect();
+            }
+            Step::Restart => {
+                self.in_flight = Some(step);
+                return vec![Action::Restart { id: self.id }];
             }
             Step::Acquire(resource) => self.acquire(resource),
             Step::Release(resource) => Action::Release {
@@ -296,6 +364,7 @@ impl Slot {
         self.changes.forget_news();
         // What was waited for before this step is no longer of interest.
         self.timer += 1;
+        self.probing.end();
 
         vec![action]
     }
@@ -308,6 +377,7 @@ impl Slot {
         Action::Acquire {
             blueprint,
             resource,
+            trial: self.trial(),
         }
     }
 

@@ -15,13 +15,27 @@ impl Slot {
             match event {
                 UnitEvent::State { state, .. } => self.unit = state,
                 UnitEvent::Exited(exit) if self.starts_unit() => self.last_exit = Some(exit),
-                UnitEvent::Exited(_) => {}
+                UnitEvent::OutOfMemory => self.lacked_memory = self.starts_unit(),
+                UnitEvent::Exited(_) | UnitEvent::Restarted => {}
             }
             return (Verdict::Same, Vec::new());
         }
 
         match event {
-            UnitEvent::Exited(exit) => self.exited(exit),
+            UnitEvent::OutOfMemory => {
+                self.lacked_memory = true;
+                (Verdict::Same, Vec::new())
+            }
+            UnitEvent::Exited(exit) => self.exited(Some(exit)),
+            // It may have ended before as well, and that was told.
+            UnitEvent::Restarted => {
+                let (verdict, mut actions) = self.exited(None);
+                if self.phase().is_up() && self.unit == UnitState::Active {
+                    let (_, more) = self.changed(UnitState::Active, "");
+                    actions.extend(more);
+                }
+                (verdict, actions)
+            }
             UnitEvent::State { state, result } => {
                 self.unit = state;
                 self.changed(state, &result)
@@ -29,13 +43,25 @@ impl Slot {
         }
     }
 
-    fn exited(&mut self, exit: Exit) -> (Verdict, Vec<Action>) {
-        self.last_exit = Some(exit);
-        let error = self.failure("");
+    /// `None`: how it ended is not known.
+    fn exited(&mut self, exit: Option<Exit>) -> (Verdict, Vec<Action>) {
+        self.probing.end();
+        // So we wanted it, and have told why.
+        if std::mem::take(&mut self.restarting) && matches!(self.health, Health::Down(_)) {
+            return (Verdict::Same, Vec::new());
+        }
+        self.last_exit = exit;
+        let error = match exit {
+            Some(_) => self.failure(""),
+            None => ErrorInfo::new(
+                "the service ended while systemd could not be heard, and was started again",
+            ),
+        };
 
         match &mut self.health {
-            Health::Confirming { exits } => {
+            Health::Confirming { exits, stayed } => {
                 *exits += 1;
+                *stayed = false;
                 if *exits > self.burst() {
                     return self.give_up("did not stay active");
                 }
@@ -55,16 +81,15 @@ impl Slot {
 
     pub(super) fn changed(&mut self, state: UnitState, result: &str) -> (Verdict, Vec<Action>) {
         match (state, &self.health) {
-            (UnitState::Active, Health::Confirming { exits: 1.. }) => {
-                (Verdict::Same, vec![self.arm_window()])
+            (UnitState::Active, Health::Confirming { exits: 1.., .. }) => {
+                let mut actions = vec![self.arm_window()];
+                actions.extend(self.begin_probes());
+                (Verdict::Same, actions)
             }
-            (UnitState::Active, Health::Down(_)) => {
-                self.last_exit = None;
-                self.health = Health::Up;
-                (Verdict::Same, Vec::new())
-            }
+            (UnitState::Active, Health::Confirming { .. }) => (Verdict::Same, self.begin_probes()),
+            (UnitState::Active, Health::Down(_)) => (Verdict::Same, self.recovered()),
             (UnitState::Failed, _) => {
-                let error = self.failure(result);
+                let error = self.given_up(result);
                 (
                     Verdict::Failed(error),
                     self.drive(instance::Event::UnitGone),
@@ -77,9 +102,8 @@ impl Slot {
                     self.drive(instance::Event::UnitGone),
                 )
             }
-            (UnitState::Active | UnitState::Activating | UnitState::Deactivating, _) => {
-                (Verdict::Same, Vec::new())
-            }
+            (UnitState::Active, Health::Up)
+            | (UnitState::Activating | UnitState::Deactivating, _) => (Verdict::Same, Vec::new()),
         }
     }
 
@@ -95,18 +119,40 @@ impl Slot {
             Some(Exit::Signal(signal)) => format!("was killed by signal {signal}"),
             None => "failed".to_owned(),
         };
-        let message = match result {
-            "" | "success" | "exit-code" | "signal" => format!("the service {exit}"),
-            "start-limit-hit" => {
-                format!("the service {exit} and keeps failing: systemd gave up restarting it")
-            }
-            "oom-kill" => format!("the service {exit}: it used more memory than it may"),
-            other => format!("the service {exit}: {other}"),
+        let memory = if self.lacked_memory || result == "oom-kill" {
+            ": it used more memory than it may"
+        } else {
+            ""
+        };
+        let why = match result {
+            "" | "success" | "exit-code" | "signal" | "core-dump" | "oom-kill"
+            | "start-limit-hit" => String::new(),
+            other => format!(": {other}"),
         };
 
         ErrorInfo {
             exit_code: self.last_exit.map_or(0, Exit::code),
-            ..ErrorInfo::new(message)
+            ..ErrorInfo::new(format!("the service {exit}{memory}{why}"))
+        }
+    }
+
+    /// systemd restarts a service whatever it ended with: one that failed for good
+    /// was started too often.
+    fn given_up(&self, result: &str) -> ErrorInfo {
+        let error = match &self.health {
+            Health::Down(error) if self.last_exit.is_none() => error.clone(),
+            Health::Confirming { .. } | Health::Up | Health::Down(_) => self.failure(result),
+        };
+        if self.last_exit.is_none() && result != "start-limit-hit" {
+            return error;
+        }
+
+        ErrorInfo {
+            message: format!(
+                "{}, and keeps failing: systemd gave up restarting it",
+                error.message
+            ),
+            ..error
         }
     }
 }

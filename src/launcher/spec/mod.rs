@@ -4,10 +4,15 @@
 //! and the service gets the few capabilities of that default in its bounding
 //! set; a service that does not run as root has none in force.
 
+mod devices;
 mod limits;
 mod mounts;
 mod oci;
+mod seccomp;
+mod sysctl;
 
+#[cfg(test)]
+mod lent_tests;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +22,15 @@ use aos_package::{ImageConfig, ServiceConfig};
 
 use super::Blueprint;
 use super::env::{EnvError, aos_variables, environment};
-use limits::{cgroup_limits, process_limits, set};
+use limits::{cgroup_limits, missing, process_limits, set};
 use oci::{Capabilities, Linux, Namespace, Process, Root, User};
 
-pub(crate) use mounts::{MountPoint, MountPointKind, Sources, mount_points};
-pub(crate) use oci::RuntimeSpec;
+pub(crate) use devices::{GrantedDevice, access};
+pub(crate) use limits::Controllers;
+pub(crate) use mounts::{LentMount, MountPoint, MountPointKind, Sources, mount_points};
+pub(crate) use oci::{DeviceKind, DeviceNode, RuntimeSpec};
+pub(crate) use seccomp::{Seccomp, built_in};
+pub(crate) use sysctl::SysctlError;
 
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
@@ -55,12 +64,27 @@ pub(crate) enum SpecError {
     /// Nothing to run.
     #[error("image config names no command: entrypoint and cmd are empty")]
     NoCommand,
-    /// A device is asked for.
-    #[error("device {0}: devices are not supported yet")]
-    Device(String),
-    /// A resource is asked for.
-    #[error("resource {0}: resources are not supported yet")]
-    Resource(String),
+    /// What is asked to do with a device is none of what can be done.
+    #[error("device {device}: permissions {permissions:?} are not any of r, w, m")]
+    Permissions {
+        /// Its name.
+        device: String,
+        /// As asked.
+        permissions: String,
+    },
+    /// A kernel parameter that a service may not set.
+    #[error("kernel parameter {name}")]
+    Sysctl {
+        name: String,
+        #[source]
+        source: SysctlError,
+    },
+    /// A limit that would be none.
+    #[error("{quota} cannot be kept: this kernel has no {lacks}")]
+    Limit {
+        quota: &'static str,
+        lacks: &'static str,
+    },
     /// The image's environment cannot be set.
     #[error("cannot set the environment of the image config")]
     Environment(#[source] EnvError),
@@ -77,8 +101,14 @@ pub(crate) struct Surroundings<'a> {
     pub cgroups_path: &'a str,
     /// What is shown of the host.
     pub sources: &'a Sources,
+    /// Devices of the host.
+    pub devices: &'a [GrantedDevice],
     /// CPUs of the node.
     pub cpus: u64,
+    /// What the kernel can limit.
+    pub controllers: Controllers,
+    /// System calls that the service may make.
+    pub seccomp: Option<&'a Seccomp>,
 }
 
 /// Whether the service can be run at all, before anything is taken for it.
@@ -89,13 +119,14 @@ pub(crate) fn check(image: &ImageConfig, config: &ServiceConfig) -> Result<(), S
     if image.config.entrypoint.is_empty() && image.config.cmd.is_empty() {
         return Err(SpecError::NoCommand);
     }
-    if let Some(device) = config.devices.iter().flatten().next() {
-        return Err(SpecError::Device(device.name.clone()));
-    }
-    if let Some(resource) = config.resources.iter().flatten().next() {
-        return Err(SpecError::Resource(resource.clone()));
-    }
+    devices::check(config)?;
     environment(&[&image.config.env]).map_err(SpecError::Environment)?;
+    for (name, value) in config.sysctl.iter().flatten() {
+        sysctl::check(name, value).map_err(|source| SpecError::Sysctl {
+            name: name.clone(),
+            source,
+        })?;
+    }
 
     Ok(())
 }
@@ -114,6 +145,12 @@ pub(crate) fn runtime_spec(
     let image = &blueprint.service.image;
     let config = &blueprint.service.config;
     check(image, config)?;
+    if let Some((quota, lacks)) = missing(&config.quotas, around.controllers) {
+        return Err(SpecError::Limit { quota, lacks });
+    }
+    let (nodes, rules) = devices::nodes(around.devices);
+    let mut resources = cgroup_limits(&config.quotas, around.cpus, around.controllers);
+    resources.devices.extend(rules);
 
     Ok(RuntimeSpec {
         oci_version: "1.0.2",
@@ -131,10 +168,12 @@ pub(crate) fn runtime_spec(
         linux: Linux {
             sysctl: config.sysctl.clone().unwrap_or_default(),
             cgroups_path: around.cgroups_path.to_owned(),
-            resources: cgroup_limits(&config.quotas, around.cpus),
+            devices: nodes,
+            resources,
             namespaces: namespaces(around.netns),
             masked_paths: MASKED_PATHS.to_vec(),
             readonly_paths: READONLY_PATHS.to_vec(),
+            seccomp: around.seccomp.cloned(),
         },
     })
 }
@@ -143,16 +182,18 @@ fn process(blueprint: &Blueprint, secret: Option<&str>) -> Result<Process, SpecE
     let image = &blueprint.service.image.config;
     let info = &blueprint.info;
     let aos = aos_variables(&info.ident, blueprint.id, secret);
+    let lent = blueprint.provision.resources.iter();
+    let lent: Vec<_> = lent.flat_map(|each| each.env.iter().cloned()).collect();
 
     Ok(Process {
         terminal: false,
         user: User {
             uid: info.uid,
             gid: blueprint.service.gid,
-            additional_gids: Vec::new(),
+            additional_gids: devices::additional_gids(&blueprint.provision),
         },
         args: image.entrypoint.iter().chain(&image.cmd).cloned().collect(),
-        env: environment(&[&image.env, &aos, &blueprint.variables])
+        env: environment(&[&image.env, &aos, &lent, &blueprint.variables])
             .map_err(SpecError::Environment)?,
         cwd: absolute(&image.working_dir),
         capabilities: capabilities(info.uid),

@@ -1,8 +1,10 @@
 //! What is mounted into a container, and the mount points that takes.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::oci::Mount;
+use crate::model::ResourceMount;
 
 /// Where the files and directories come from that SM shows to an instance.
 /// What is `None` is not shown.
@@ -20,13 +22,24 @@ pub(crate) struct Sources {
     pub state: Option<PathBuf>,
     /// Directory `/storage`, writable.
     pub storage: Option<PathBuf>,
+    /// What the resources of the service bring along.
+    pub lent: Vec<LentMount>,
+}
+
+/// A mount of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LentMount {
+    /// As the unit configuration has it.
+    pub mount: ResourceMount,
+    /// What it is mounted on.
+    pub kind: MountPointKind,
 }
 
 /// Something that must exist in the root before it can be mounted on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MountPoint {
     /// Absolute, inside.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// What it is.
     pub kind: MountPointKind,
     /// Its permissions. runc gives those of the mount point to a tmpfs, whatever
@@ -54,15 +67,35 @@ struct Bind<'a> {
 pub(crate) fn mount_points(sources: &Sources, tmp_limit: Option<u64>) -> Vec<MountPoint> {
     let kernel = ["/proc", "/dev", "/sys"].map(directory);
     let binds = binds(sources).into_iter().map(|bind| bind.point);
-
-    kernel
+    let mut points: Vec<_> = kernel
         .into_iter()
         .chain(binds)
         .chain(tmp_limit.map(|_| MountPoint {
             mode: 0o1777,
             ..directory("/tmp")
         }))
-        .collect()
+        .collect();
+
+    for lent in &sources.lent {
+        let destination = Path::new(&lent.mount.destination);
+        points.retain(|point| Path::new(&*point.path) != destination);
+        // What is mounted on a mount has its mount point there.
+        let is_below = |point: &MountPoint| destination.starts_with(&*point.path);
+        if points.iter().any(is_below) {
+            continue;
+        }
+        let default = match lent.kind {
+            MountPointKind::Directory => 0o755,
+            MountPointKind::File => 0o644,
+        };
+        points.push(MountPoint {
+            path: lent.mount.destination.clone().into(),
+            kind: lent.kind,
+            mode: lent.mount.mode.unwrap_or(default),
+        });
+    }
+
+    points
 }
 
 /// All mounts, in order. `tmp_limit` is in bytes; without it there is no
@@ -72,8 +105,8 @@ pub(super) fn mounts(sources: &Sources, tmp_limit: Option<u64>) -> Vec<Mount> {
     mounts.extend(binds(sources).into_iter().map(|bind| {
         let access = if bind.writable { "rw" } else { "ro" };
         Mount {
-            destination: bind.point.path.to_owned(),
-            kind: "bind",
+            destination: bind.point.path.into_owned(),
+            kind: "bind".into(),
             source: bind.source.to_owned(),
             options: options(&["bind", access, "nosuid", "nodev"]),
         }
@@ -88,8 +121,34 @@ pub(super) fn mounts(sources: &Sources, tmp_limit: Option<u64>) -> Vec<Mount> {
         tmp.options.push(format!("size={limit}"));
         tmp
     }));
+    for lent in &sources.lent {
+        let lent = lent_mount(&lent.mount);
+        mounts.retain(|mount| mount.destination != lent.destination);
+        mounts.push(lent);
+    }
 
     mounts
+}
+
+fn lent_mount(lent: &ResourceMount) -> Mount {
+    let mut options = lent.options.clone();
+    let is_bind = |option: &String| option == "bind" || option == "rbind";
+    if lent.kind == "bind" && !options.iter().any(is_bind) {
+        options.push("bind".to_owned());
+    }
+    // What it is called, for filesystems without a source.
+    let source = if lent.source == Path::new("") {
+        PathBuf::from(&lent.kind)
+    } else {
+        lent.source.clone()
+    };
+
+    Mount {
+        destination: lent.destination.clone(),
+        kind: lent.kind.clone().into(),
+        source,
+        options,
+    }
 }
 
 fn binds(sources: &Sources) -> Vec<Bind<'_>> {
@@ -131,7 +190,7 @@ fn binds(sources: &Sources) -> Vec<Bind<'_>> {
 
 fn directory(path: &'static str) -> MountPoint {
     MountPoint {
-        path,
+        path: path.into(),
         kind: MountPointKind::Directory,
         mode: 0o755,
     }
@@ -139,7 +198,7 @@ fn directory(path: &'static str) -> MountPoint {
 
 fn file(path: &'static str) -> MountPoint {
     MountPoint {
-        path,
+        path: path.into(),
         kind: MountPointKind::File,
         mode: 0o644,
     }
@@ -198,7 +257,7 @@ fn kernel_mounts() -> Vec<Mount> {
 fn mount(destination: &str, kind: &'static str, source: &str, options_: &[&str]) -> Mount {
     Mount {
         destination: destination.to_owned(),
-        kind,
+        kind: kind.into(),
         source: source.into(),
         options: options(options_),
     }

@@ -3,13 +3,16 @@
 //! Names and meaning are those of the OCI runtime specification; what is
 //! `None` or empty is left out and the runtime's default holds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::seccomp::Seccomp;
+
 /// `config.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RuntimeSpec {
     /// Version of the specification.
@@ -100,7 +103,7 @@ pub(crate) struct Mount {
     pub destination: String,
     /// Filesystem type, or `bind`.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// What.
     pub source: PathBuf,
     /// As of mount(8).
@@ -109,7 +112,7 @@ pub(crate) struct Mount {
 }
 
 /// What only Linux has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Linux {
     /// Kernel parameters of the namespaces.
@@ -117,6 +120,9 @@ pub(crate) struct Linux {
     pub sysctl: BTreeMap<String, String>,
     /// Relative to the root of each cgroup hierarchy.
     pub cgroups_path: String,
+    /// Device nodes besides those that every container has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceNode>,
     /// Limits of the cgroup.
     pub resources: Resources,
     /// Own namespaces, or ones to join.
@@ -125,6 +131,9 @@ pub(crate) struct Linux {
     pub masked_paths: Vec<&'static str>,
     /// Not writable.
     pub readonly_paths: Vec<&'static str>,
+    /// System calls that may be made; all, if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<Seccomp>,
 }
 
 /// Limits of the cgroup.
@@ -148,8 +157,49 @@ pub(crate) struct Resources {
 pub(crate) struct DeviceRule {
     /// Whether access is given or taken.
     pub allow: bool,
+    /// Character or block.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<DeviceKind>,
+    /// Of the driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub major: Option<u64>,
+    /// Of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minor: Option<u64>,
     /// Any of `r`, `w`, `m`.
     pub access: &'static str,
+}
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum DeviceKind {
+    /// Read and written byte by byte.
+    #[serde(rename = "c")]
+    Character,
+    /// Read and written in blocks.
+    #[serde(rename = "b")]
+    Block,
+}
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeviceNode {
+    /// Where, inside.
+    pub path: PathBuf,
+    /// Character or block.
+    #[serde(rename = "type")]
+    pub kind: DeviceKind,
+    /// Of the driver.
+    pub major: u64,
+    /// Of the device.
+    pub minor: u64,
+    /// Its permissions, as on the host.
+    pub file_mode: u32,
+    /// Its owner, as on the host.
+    pub uid: u32,
+    /// Its group, as on the host.
+    pub gid: u32,
 }
 
 /// Memory limit.
@@ -157,6 +207,9 @@ pub(crate) struct DeviceRule {
 pub(crate) struct Memory {
     /// Bytes.
     pub limit: i64,
+    /// Bytes of memory and swap together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap: Option<i64>,
 }
 
 /// Processor time limit.

@@ -98,6 +98,7 @@ impl LauncherState {
             .values()
             .filter(|slot| slot.phase() != Phase::Stopped)
             .filter_map(Slot::blueprint)
+            .chain(self.slots.values().filter_map(Slot::before))
             .map(|blueprint| &blueprint.service)
             .collect();
 
@@ -168,6 +169,13 @@ impl LauncherState {
                 // It waits for the install in any case.
                 Progress::Content => {}
                 Progress::Failed(_) if refused => {}
+                // Its version has failed for another reason, and does not run.
+                Progress::Reverting { .. } => {}
+                Progress::Reverted(_) if !stopped.contains(&wanted.id) => {}
+                Progress::Reverted(own) => {
+                    let message = format!("{}; what ran instead: {}", own.message, error.message);
+                    wanted.fail(ErrorInfo::new(message));
+                }
                 _ if needs_it && healing == Healing::Begins => {
                     wanted.wait_for_healing(error.clone());
                 }

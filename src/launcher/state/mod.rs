@@ -9,8 +9,14 @@
 //! the list ends up holding nothing, and with `keepOld` an instance that stays in
 //! the list is not stopped before its successor can start.
 
+mod conditions;
 mod content;
+mod devices;
+mod ending;
 mod networks;
+mod overview;
+mod secrets;
+mod trials;
 mod turns;
 mod wanted;
 
@@ -20,13 +26,18 @@ use std::sync::Arc;
 use tracing::info;
 
 use self::content::Installs;
-pub(super) use self::wanted::{Progress, Wanted};
+use self::secrets::SecretChecks;
+pub(super) use self::wanted::{Progress, Wanted, WantedList};
 use super::content::ContentBook;
+use super::devices::Limits;
 use super::event::{Action, Event, Outcome, Ticket};
-use super::host::Blueprint;
+use super::host::{Blueprint, Need};
 use super::instance::Phase;
+use super::offline::Cloud;
+use super::overrides::Overrides;
 use super::plan;
-use super::slot::{Health, Slot, Verdict};
+use super::report::report;
+use super::slot::{Health, Slot};
 use crate::config::UpdatePolicy;
 use crate::model::{DesiredState, InstanceId, InstanceIdent, RunStatus};
 
@@ -45,9 +56,17 @@ pub(super) struct LauncherState {
     retaining: Option<Ticket>,
     /// It has been told since that last changed for good.
     retained: bool,
-    pub(super) wanted: Vec<Wanted>,
+    pub(super) wanted: WantedList,
     pub(super) slots: BTreeMap<InstanceId, Slot>,
+    overrides: Overrides,
+    cloud: Cloud,
+    secrets: SecretChecks,
     last_ticket: Ticket,
+    /// Which device CM was told that an instance does without.
+    told_devices: BTreeMap<InstanceId, String>,
+    limits: Limits,
+    /// All instances end, whatever the list says.
+    ending: bool,
 }
 
 impl LauncherState {
@@ -76,7 +95,9 @@ impl LauncherState {
         list: DesiredState,
         ids: &BTreeMap<InstanceIdent, InstanceId>,
     ) -> Vec<Action> {
-        self.accept(list, ids)
+        let mut actions: Vec<_> = self.slots.values_mut().flat_map(Slot::resume).collect();
+        actions.extend(self.accept(list, ids));
+        actions
     }
 
     fn accept(
@@ -132,12 +153,42 @@ impl LauncherState {
             }
             Event::Damaged(damage) => self.damaged(&damage),
             Event::StepDone { id, outcome } => self.slot_event(id, |slot| slot.step_done(outcome)),
+            Event::NotStored { id, error } => {
+                let mut actions = self.slot_event(id, |slot| slot.not_stored(error));
+                let need = Need::Database;
+                actions.push(Action::TryAgain { need });
+                actions
+            }
+            Event::MayBeHad(need) => {
+                self.may_be_had(need);
+                Vec::new()
+            }
             Event::Unchangeable { id, error } => {
                 self.slot_event(id, |slot| slot.unchangeable(&error))
             }
             Event::NetworksChanged => self.networks_changed(),
+            Event::DevicesChanged => {
+                self.devices_changed();
+                Vec::new()
+            }
+            Event::Overridden(overrides) => {
+                self.overridden(overrides);
+                Vec::new()
+            }
+            Event::Cloud(cloud) => self.cloud_is(cloud),
+            Event::IamIsBack => self.iam_is_back(),
+            Event::SecretChecked { ticket, id, known } => self.secret_checked(ticket, id, known),
             Event::Unit(change) => self.slot_event(change.id, |slot| slot.unit(change.event)),
             Event::Due { id, timer } => self.slot_event(id, |slot| slot.due(timer)),
+            Event::ProbeDue { id, probe, round } => {
+                self.slot_event(id, |slot| slot.probe_due(probe, round))
+            }
+            Event::Probed {
+                id,
+                probe,
+                round,
+                outcome,
+            } => self.slot_event(id, |slot| slot.probed(probe, round, outcome)),
         };
         actions.extend(self.advance());
 
@@ -152,7 +203,7 @@ impl LauncherState {
             instances: self
                 .wanted
                 .iter()
-                .map(|wanted| super::report::report(wanted, self.slots.get(&wanted.id)))
+                .map(|wanted| report(wanted, self.slots.get(&wanted.id)))
                 .collect(),
         }
     }
@@ -162,27 +213,6 @@ impl LauncherState {
         self.last_ticket
     }
 
-    fn wanted(&self, id: InstanceId) -> Option<&Wanted> {
-        self.wanted.iter().find(|wanted| wanted.id == id)
-    }
-
-    fn slot_event(
-        &mut self,
-        id: InstanceId,
-        event: impl FnOnce(&mut Slot) -> (Verdict, Vec<Action>),
-    ) -> Vec<Action> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Vec::new();
-        };
-        let (verdict, actions) = event(slot);
-
-        if let Some(wanted) = self.wanted.iter_mut().find(|wanted| wanted.id == id) {
-            wanted.hear(verdict, slot.is_stuck());
-        }
-
-        actions
-    }
-
     fn prepared(
         &mut self,
         ticket: Ticket,
@@ -190,25 +220,40 @@ impl LauncherState {
         outcome: Outcome<Arc<Blueprint>>,
     ) -> Vec<Action> {
         let (force, generation) = (self.force, self.generation);
+        let lacks_cloud = outcome
+            .as_ref()
+            .is_ok_and(|blueprint| self.lacks_cloud(id, blueprint));
         let proving = self.ticket();
-        let Some(wanted) = self.wanted.iter_mut().find(|wanted| {
-            wanted.id == id && matches!(wanted.progress, Progress::Preparing(own) if own == ticket)
-        }) else {
+        let is_asked =
+            |wanted: &Wanted| matches!(wanted.progress, Progress::Preparing(own) if own == ticket);
+        if let Ok(blueprint) = &outcome
+            && self.wanted.get(id).is_some_and(is_asked)
+            && let Some(actions) = self.stays_with_the_version_before(id, blueprint)
+        {
+            return actions;
+        }
+        let Some(wanted) = self.wanted.get_mut(id).filter(|own| is_asked(own)) else {
             return Vec::new();
         };
 
         match outcome {
             Err(error) => wanted.fail(error),
+            Ok(_) if lacks_cloud => return self.wait_for_cloud(id),
             Ok(blueprint) => {
+                self.limits.learn(&blueprint);
                 let kept = self.slots.get_mut(&id).filter(|slot| {
                     slot.runs(&blueprint) && !(force && slot.started_in() < generation)
                 });
                 let Some(slot) = kept else {
+                    if let Some(lack) = blueprint.lack() {
+                        return self.lacks(id, lack, &blueprint);
+                    }
                     wanted.progress = Progress::Proving(proving, blueprint.clone());
                     let ticket = proving;
                     return vec![Action::Prove { ticket, blueprint }];
                 };
                 wanted.progress = Progress::Started;
+                self.told_devices.remove(&id);
                 return slot.change(blueprint);
             }
         }
@@ -217,12 +262,12 @@ impl LauncherState {
     }
 
     fn proven(&mut self, ticket: Ticket, id: InstanceId, outcome: Outcome<()>) {
-        let Some(wanted) = self.wanted.iter_mut().find(|wanted| wanted.id == id) else {
+        let Some(wanted) = self.wanted.get_mut(id) else {
             return;
         };
         let blueprint = match &wanted.progress {
             Progress::Proving(own, blueprint) if *own == ticket => blueprint.clone(),
-            _ => return,
+            _ => return wanted.may_come_back(ticket, outcome),
         };
 
         match outcome {
@@ -236,7 +281,13 @@ impl LauncherState {
 
     /// Does whatever can be done now.
     fn advance(&mut self) -> Vec<Action> {
-        let mut actions = self.prepare_those_with_content();
+        if self.ending {
+            return self.end_next();
+        }
+
+        let mut actions = self.share_devices();
+        actions.extend(self.prepare_those_with_content());
+        actions.extend(self.check_secrets());
         actions.extend(self.stop_those_not_wanted());
         actions.extend(self.install_once_there_is_room());
         actions.extend(self.start_those_whose_turn_it_is());
@@ -245,6 +296,9 @@ impl LauncherState {
             if !self.settled {
                 self.settled = true;
                 info!(generation = self.generation, "desired state has settled");
+            }
+            for wanted in &mut self.wanted {
+                wanted.shown = None;
             }
             if !self.retained && self.retaining.is_none() {
                 self.retained = true;
@@ -261,15 +315,18 @@ impl LauncherState {
             | Progress::Damaged(_)
             | Progress::Preparing(_)
             | Progress::Proving(..)
-            | Progress::Ready(_) => false,
+            | Progress::Ready(_)
+            | Progress::Reverting { .. } => false,
             Progress::Failed(_) | Progress::Waiting(..) | Progress::NotChanged(..) => true,
-            Progress::Started => self.slots.get(&wanted.id).is_some_and(|slot| {
-                slot.phase() == Phase::Running
-                    && !matches!(slot.health(), Health::Confirming { .. })
-            }),
+            Progress::Started | Progress::Reverted(_) => {
+                self.slots.get(&wanted.id).is_some_and(|slot| {
+                    slot.phase() == Phase::Running
+                        && !matches!(slot.health(), Health::Confirming { .. })
+                })
+            }
         });
         let others_gone = self.slots.iter().all(|(id, slot)| {
-            let is_wanted = self.wanted(*id).is_some();
+            let is_wanted = self.wanted.get(*id).is_some();
             let is_leftover = slot.blueprint().is_none() && slot.phase() != Phase::Stopped;
             slot.is_stuck() || is_wanted && !is_leftover
         });

@@ -37,7 +37,7 @@ impl LauncherState {
                             id: wanted.id,
                             info: wanted.info.clone(),
                             service: service.clone(),
-                            variables: Vec::new(),
+                            variables: self.overrides.of(&wanted.info.ident),
                         },
                     });
                     wanted.progress = Progress::Preparing(ticket);
@@ -58,14 +58,16 @@ impl LauncherState {
 
         let mut actions = Vec::new();
         for id in outgoing {
-            let is_wanted = self.wanted(id).is_some();
+            let is_wanted = self.wanted.get(id).is_some();
             let Some(slot) = self.slots.get_mut(&id) else {
                 continue;
             };
             actions.extend(slot.stop());
             if !is_wanted && slot.phase() == Phase::Stopped {
+                let ident = slot.ident().cloned();
                 self.slots.remove(&id);
-                actions.push(Action::Forget { id });
+                self.told_devices.remove(&id);
+                actions.push(Action::Forget { id, ident });
             }
         }
 
@@ -74,7 +76,7 @@ impl LauncherState {
 
     /// Whether what runs in the slot ends, whatever becomes of the list's content.
     pub(super) fn gives_way(&self, id: InstanceId, slot: &Slot) -> bool {
-        let Some(wanted) = self.wanted(id) else {
+        let Some(wanted) = self.wanted.get(id) else {
             return true;
         };
         match self.policy {
@@ -87,12 +89,17 @@ impl LauncherState {
 
     pub(super) fn start_those_whose_turn_it_is(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        for id in plan::turn(&self.wanted, &self.slots) {
-            let Some(wanted) = self.wanted.iter_mut().find(|wanted| wanted.id == id) else {
+        for id in plan::turn(&self.wanted, &self.slots, &self.limits) {
+            let Some(wanted) = self.wanted.get_mut(id) else {
                 continue;
             };
-            let Progress::Ready(blueprint) = wanted.progress.clone() else {
-                continue;
+            let blueprint = match &wanted.progress {
+                Progress::Ready(blueprint) => blueprint.clone(),
+                Progress::Reverting { .. } => {
+                    actions.extend(self.come_back(id));
+                    continue;
+                }
+                _ => continue,
             };
             let slot = self
                 .slots
@@ -104,22 +111,24 @@ impl LauncherState {
                         subject_id = %wanted.info.ident.subject_id,
                         index = wanted.info.ident.index, "starting instance");
                     actions.extend(slot.start(blueprint, self.generation));
+                    self.secrets.fresh(id);
                     wanted.progress = Progress::Started;
+                    self.told_devices.remove(&id);
                 }
                 Phase::Acquiring
                 | Phase::Running
                 | Phase::Changing
                 | Phase::Releasing
-                | Phase::Paused => {
-                    actions.extend(slot.stop());
-                }
+                | Phase::Paused => actions.extend(self.give_way(id, &blueprint)),
             }
         }
         // What stands in the way of a start and has to go itself goes now.
         for id in plan::in_the_way(&self.wanted, &self.slots) {
-            if let Some(slot) = self.slots.get_mut(&id) {
-                actions.extend(slot.stop());
-            }
+            let next = match self.wanted.get(id).map(|wanted| &wanted.progress) {
+                Some(Progress::Ready(blueprint)) => blueprint.clone(),
+                _ => continue,
+            };
+            actions.extend(self.give_way(id, &next));
         }
 
         actions

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::event::{Refused, Trial};
 use super::host::Blueprint;
 use crate::model::{
     DesiredState, InstanceId, InstanceIdent, InstanceInfo, LayerInfo, ServiceId, ServiceInfo,
@@ -26,14 +27,40 @@ pub(super) struct Held {
     pub(super) fingerprint: String,
     pub(super) info: InstanceInfo,
     pub(super) service: ServiceKey,
+    /// What is still open about it; absent for almost all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trial: Option<HeldTrial>,
+}
+
+/// A [`Trial`], as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum HeldTrial {
+    Runs { before: Option<Box<Held>> },
+    Refused(Refused),
 }
 
 impl Held {
-    pub(super) fn of(blueprint: &Blueprint) -> Self {
+    pub(super) fn of(blueprint: &Blueprint, trial: Option<&Trial>) -> Self {
         Self {
             fingerprint: blueprint.fingerprint.clone(),
             info: blueprint.info.clone(),
             service: blueprint.service.key.clone(),
+            trial: trial.map(|trial| match trial {
+                Trial::Runs { before } => HeldTrial::Runs {
+                    before: before.as_deref().map(|own| Box::new(Self::of(own, None))),
+                },
+                Trial::Refused(refused) => HeldTrial::Refused(refused.clone()),
+            }),
+        }
+    }
+
+    /// What comes back if a newer version than this fails: the last that is not on
+    /// trial itself.
+    pub(super) fn proven(&self) -> Option<&Self> {
+        match &self.trial {
+            Some(HeldTrial::Runs { before }) => before.as_deref(),
+            Some(HeldTrial::Refused(_)) | None => Some(self),
         }
     }
 }

@@ -125,6 +125,7 @@ async fn what_an_instance_was_started_with_survives_a_new_list() {
             id: "web".into(),
             version: 1,
         },
+        trial: None,
     };
     store.save(desired.clone(), ids.clone()).await.unwrap();
     store

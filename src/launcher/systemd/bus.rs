@@ -4,7 +4,7 @@ use futures_util::future::try_join_all;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath};
 
-use super::names::{UNIT_PATTERN, instance_of_unit, unit_name, unit_path};
+use super::names::{TARGET, UNIT_PATTERN, instance_of_unit, unit_name, unit_path};
 use super::tracker::{ExitRecord, Observation, unit_state};
 use crate::model::InstanceId;
 
@@ -33,9 +33,13 @@ pub(crate) trait Manager {
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn try_restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn kill_unit(&self, name: &str, who: &str, signal: i32) -> zbus::Result<()>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
+    #[zbus(property)]
+    fn system_state(&self) -> zbus::Result<String>;
+    fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<UnitRow>>;
     fn list_units_by_patterns(
         &self,
         states: &[&str],
@@ -73,6 +77,8 @@ pub(crate) trait Service {
     fn exec_main_status(&self) -> zbus::Result<i32>;
     #[zbus(property)]
     fn exec_main_exit_timestamp_monotonic(&self) -> zbus::Result<u64>;
+    #[zbus(property, name = "NRestarts")]
+    fn n_restarts(&self) -> zbus::Result<u32>;
 }
 
 /// The unit of an instance. systemd loads a unit whose properties are asked
@@ -104,12 +110,13 @@ pub(crate) async fn service(
 pub(crate) async fn look_at(connection: &Connection, id: InstanceId) -> zbus::Result<Observation> {
     let unit = unit(connection, id).await?;
     let service = service(connection, id).await?;
-    let (state, result, stamp, code, status) = tokio::try_join!(
+    let (state, result, stamp, code, status, restarts) = tokio::try_join!(
         unit.active_state(),
         service.result(),
         service.exec_main_exit_timestamp_monotonic(),
         service.exec_main_code(),
         service.exec_main_status(),
+        service.n_restarts(),
     )?;
 
     Ok(Observation {
@@ -120,6 +127,7 @@ pub(crate) async fn look_at(connection: &Connection, id: InstanceId) -> zbus::Re
             code,
             status,
         }),
+        restarts: Some(restarts),
     })
 }
 
@@ -130,6 +138,31 @@ pub(crate) async fn loaded_units(
     list(connection, UNIT_PATTERN).await
 }
 
+/// A unit as systemd lists it, unless it does not have it. To list a unit does not
+/// load it, as looking at its properties does.
+pub(crate) async fn listed(
+    connection: &Connection,
+    id: InstanceId,
+) -> zbus::Result<Option<UnitRow>> {
+    let rows = list(connection, &unit_name(id)).await?;
+    Ok(rows.into_iter().next().map(|(_, row)| row))
+}
+
+/// Whether the machine goes down, or all instances do: the job of their target
+/// says so.
+pub(crate) async fn is_all_stopping(connection: &Connection) -> zbus::Result<bool> {
+    let manager = ManagerProxy::builder(connection)
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await?;
+    if manager.system_state().await? == "stopping" {
+        return Ok(true);
+    }
+
+    let rows = manager.list_units_by_names(&[TARGET]).await?;
+    Ok(rows.iter().any(|row| row.8 == "stop"))
+}
+
 /// The state that a unit stays in, if it does: not while it has a job, nor on
 /// the way to a restart, which goes through `failed` and `inactive`. `None`:
 /// systemd does not have the unit.
@@ -137,10 +170,9 @@ pub(crate) async fn settled_state(
     connection: &Connection,
     id: InstanceId,
 ) -> zbus::Result<Option<Observation>> {
-    // To list a unit does not load it, as looking at its properties does.
-    let rows = list(connection, &unit_name(id)).await?;
+    let row = listed(connection, id).await?;
 
-    Ok(rows.first().map(|(_, row)| Observation {
+    Ok(row.map(|row| Observation {
         state: (row.7 == 0).then(|| unit_state(&row.3)),
         ..Observation::default()
     }))

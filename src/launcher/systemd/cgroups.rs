@@ -39,6 +39,21 @@ pub(crate) fn cgroup_mode(root: &Path) -> io::Result<CgroupMode> {
     }
 }
 
+/// Whether the kernel killed a process of the cgroup for lack of memory, as far as
+/// version 1 tells: there systemd does not find out.
+pub(crate) fn lacked_memory(root: &Path, cgroup: &str) -> bool {
+    let control = root
+        .join("memory")
+        .join(cgroup.trim_start_matches('/'))
+        .join("memory.oom_control");
+
+    fs::read_to_string(control).is_ok_and(|text| {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "))
+            .any(|count| count.trim() != "0")
+    })
+}
+
 /// Removes what a runtime left of a unit's cgroup in hierarchies that systemd
 /// does not manage. A cgroup with processes cannot be removed and stays.
 pub(crate) fn remove_leftovers(root: &Path, unit_cgroup: &str) {
@@ -138,6 +153,25 @@ mod tests {
 
         assert!(unit.join("container").exists());
         assert!(!unit.join("other").exists());
+    }
+
+    #[test]
+    fn lack_of_memory_is_read_from_the_count_of_kills() {
+        let root = TempDir::new().unwrap();
+        let cgroup = root
+            .path()
+            .join("memory")
+            .join(UNIT.trim_start_matches('/'));
+        fs::create_dir_all(&cgroup).unwrap();
+        let after = |text: &str| {
+            fs::write(cgroup.join("memory.oom_control"), text).unwrap();
+            lacked_memory(root.path(), UNIT)
+        };
+
+        assert!(after("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"));
+        assert!(!after("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"));
+        assert!(!after("oom_kill_disable 1\nunder_oom 1\n"));
+        assert!(!lacked_memory(root.path(), "/another"));
     }
 
     #[test]

@@ -7,6 +7,11 @@ use super::names::{RUNTIME, unit_cgroup};
 use super::policy::StartPolicy;
 use crate::model::InstanceId;
 
+/// Deletes a container, after the runtime.
+const DELETE: &str = " delete --force %i";
+/// Begins the line that does so whenever the instance has ended.
+const DELETE_AT_END: &str = "ExecStopPost=-";
+
 /// What is particular to the unit of an instance.
 #[derive(Clone, Debug)]
 pub(crate) struct DropIn<'a> {
@@ -52,7 +57,7 @@ impl DropIn<'_> {
             .collect::<Vec<_>>()
             .join(" ");
         let logged = format!("{runtime} --log {log} --log-format json");
-        let delete = format!("-{runtime} delete --force %i");
+        let delete = format!("{runtime}{DELETE}");
 
         let mut text = "# Written by aos_servicemanager when it started the instance.\n".to_owned();
         let mut line = |line: std::fmt::Arguments<'_>| {
@@ -70,16 +75,31 @@ impl DropIn<'_> {
         line(format_args!("RestartSec={}us", restart.as_micros()));
         line(format_args!("KillSignal={}", self.stop_signal));
         if self.has_remains {
-            line(format_args!("ExecStartPre={delete}"));
+            line(format_args!("ExecStartPre=-{delete}"));
         }
         line(format_args!(
             "ExecStart={}{logged} create --pid-file {pid_file} --bundle {bundle} %i",
             self.move_aside()
         ));
         line(format_args!("ExecStartPost={logged} start %i"));
-        line(format_args!("ExecStopPost={delete}"));
+        line(format_args!("{DELETE_AT_END}{delete}"));
 
         text
+    }
+
+    /// The runtime that a drop-in names: what started the instance has to end it,
+    /// whichever is found now.
+    pub(crate) fn runtime_of(text: &str) -> Option<PathBuf> {
+        let word = text
+            .lines()
+            .find_map(|line| line.strip_prefix(DELETE_AT_END)?.strip_suffix(DELETE))?;
+
+        unquote(word).map(PathBuf::from)
+    }
+
+    /// Whether a drop-in has what is left of a container deleted before each start.
+    pub(crate) fn deletes_remains(text: &str) -> bool {
+        text.lines().any(|line| line.starts_with("ExecStartPre="))
     }
 
     /// On cgroup v2 a cgroup with processes cannot have controllers for the
@@ -120,9 +140,30 @@ fn quote(word: &str, command: bool) -> String {
     quoted
 }
 
+/// The word of a command that was quoted so.
+fn unquote(text: &str) -> Option<String> {
+    let mut rest = text.strip_prefix('"')?.strip_suffix('"')?.chars();
+    let mut word = String::new();
+    while let Some(character) = rest.next() {
+        word.push(match character {
+            '\\' => match rest.next()? {
+                'n' => '\n',
+                escaped => escaped,
+            },
+            '%' | '$' => rest.next().filter(|again| *again == character)?,
+            '"' => return None,
+            plain => plain,
+        });
+    }
+
+    Some(word)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -208,5 +249,31 @@ ExecStopPost=-"/usr/bin/runc" delete --force %i
         let quoted = quote_path(path);
 
         assert_eq!(quoted, r#""/a b/\"c\"/$$d/%%e/\\f\nExecStart=/g""#);
+    }
+
+    #[test]
+    fn remains_are_known_from_the_text() {
+        let with = DropIn {
+            has_remains: true,
+            ..drop_in()
+        };
+
+        assert!(DropIn::deletes_remains(&with.text()));
+        assert!(!DropIn::deletes_remains(&drop_in().text()));
+    }
+
+    proptest! {
+        #[test]
+        fn the_runtime_is_known_from_the_text(path in "/.*") {
+            let drop_in = DropIn { runtime: Path::new(&path), ..drop_in() };
+
+            prop_assert_eq!(DropIn::runtime_of(&drop_in.text()), Some(PathBuf::from(&path)));
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_be_read(text: String) {
+            let _ = DropIn::runtime_of(&text);
+            let _ = DropIn::runtime_of(&format!("{DELETE_AT_END}\"{text}\"{DELETE}"));
+        }
     }
 }

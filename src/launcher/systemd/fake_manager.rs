@@ -34,12 +34,17 @@ pub(super) enum Start {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FakeUnit {
     pub state: String,
+    pub sub_state: String,
     pub result: String,
     pub main_pid: u32,
     /// Time stamp, code and status.
     pub exit: (u64, i32, i32),
     pub job: u32,
+    pub job_type: String,
+    /// The signal that ends it.
+    pub dies_of: Option<i32>,
     pub need_reload: bool,
+    pub restarts: u32,
 }
 
 #[derive(Debug, Default)]
@@ -88,11 +93,12 @@ impl FakeManager {
             unit.clone()
         };
         let (stamp, code, status) = unit.exit;
-        let service: [(&str, Variant<'_>); 4] = [
+        let service: [(&str, Variant<'_>); 5] = [
             ("Result", unit.result.into()),
             ("ExecMainExitTimestampMonotonic", stamp.into()),
             ("ExecMainCode", code.into()),
             ("ExecMainStatus", status.into()),
+            ("NRestarts", unit.restarts.into()),
         ];
         self.tell(id, SERVICE_NAME, service).await;
         self.tell(id, UNIT_NAME, [("ActiveState", unit.state.into())])
@@ -243,8 +249,26 @@ impl Manager {
         Ok(path)
     }
 
-    fn kill_unit(&self, _name: &str, who: &str, signal: i32) {
-        self.0.book().calls.push(format!("kill {who} {signal}"));
+    async fn kill_unit(&self, name: &str, who: &str, signal: i32) {
+        let id = instance_of_unit(name).expect("only units of instances are used");
+        let dies = {
+            let mut book = self.0.book();
+            book.calls.push(format!("kill {who} {signal}"));
+            let unit = book.units.get(&id);
+            unit.is_some_and(|unit| unit.dies_of == Some(signal))
+        };
+        if dies {
+            let end = |unit: &mut FakeUnit| unit.state = "inactive".to_owned();
+            self.0.change(id, end).await;
+        }
+    }
+
+    fn try_restart_unit(&self, name: &str, _mode: &str) -> Result<OwnedObjectPath, Refusal> {
+        let id = instance_of_unit(name).expect("only units of instances are used");
+        if !self.0.book().units.contains_key(&id) {
+            return Err(Refusal::NoSuchUnit(name.to_owned()));
+        }
+        Ok(self.0.new_job("restart", name).2)
     }
 
     /// systemd does not keep a unit that has nothing to remember.
@@ -293,11 +317,11 @@ impl Manager {
                     text(),
                     text(),
                     state,
-                    text(),
+                    unit.sub_state.clone(),
                     text(),
                     path,
                     unit.job,
-                    text(),
+                    unit.job_type.clone(),
                     root.clone(),
                 )
             })
@@ -343,6 +367,11 @@ impl Service {
     #[zbus(property, name = "MainPID")]
     fn main_pid(&self) -> u32 {
         self.0.book().units[&self.1].main_pid
+    }
+
+    #[zbus(property, name = "NRestarts")]
+    fn n_restarts(&self) -> u32 {
+        self.0.book().units[&self.1].restarts
     }
 
     #[zbus(property)]

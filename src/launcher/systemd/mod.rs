@@ -8,6 +8,7 @@
 //! before each start: systemd reads it when it loads the unit, which it does
 //! not keep after a stop.
 
+mod adopt;
 mod bus;
 mod cgroups;
 mod drop_in;
@@ -15,6 +16,7 @@ mod looks;
 mod names;
 mod policy;
 mod reload;
+mod restart;
 mod runtime_log;
 mod signal_feed;
 mod signals;
@@ -124,6 +126,9 @@ pub(crate) struct SystemdSettings {
     pub start_deadline: Duration,
     /// A stop takes no longer: the template's two times 10 s, and some more.
     pub stop_deadline: Duration,
+    /// A service that was sent its stop signal by us takes no longer, as in the
+    /// template.
+    pub end_deadline: Duration,
 }
 
 impl Default for SystemdSettings {
@@ -133,6 +138,7 @@ impl Default for SystemdSettings {
             cgroup_root: "/sys/fs/cgroup".into(),
             start_deadline: Duration::from_secs(100),
             stop_deadline: Duration::from_secs(40),
+            end_deadline: Duration::from_secs(10),
         }
     }
 }
@@ -198,12 +204,14 @@ impl Systemd {
             files: UnitFiles::new(&settings.unit_dir),
             settings: Arc::new(settings),
         };
+        let cgroup_root = systemd.settings.cgroup_root.clone();
         let watch = Watch {
             bus,
             connection: connection_sender,
             jobs,
             changes,
             tracker,
+            cgroup_root,
             pending: VecDeque::new(),
         };
         tokio::spawn(watch.run(connection, feed));

@@ -10,6 +10,9 @@ const SUFFIX: &str = ".service";
 /// Matches the units of all instances.
 pub(crate) const UNIT_PATTERN: &str = "aos-service@*.service";
 
+/// Its stop stops all instances.
+pub(crate) const TARGET: &str = "aos.target";
+
 /// Where systemd keeps its unit objects.
 const UNIT_OBJECTS: &str = "/org/freedesktop/systemd1/unit/";
 

@@ -139,6 +139,10 @@ fn observation(interface: &str, changed: &HashMap<&str, Variant<'_>>) -> Option<
             state: None,
             result: changed.get("Result").and_then(text).map(str::to_owned),
             exit: exit_record(changed),
+            restarts: match changed.get("NRestarts") {
+                Some(Variant::U32(restarts)) => Some(*restarts),
+                _ => None,
+            },
         }),
         _ => None,
     }
@@ -221,6 +225,7 @@ mod tests {
                 ("ExecMainCode", 1_i32.into()),
                 ("ExecMainStatus", 3_i32.into()),
                 ("ExecMainExitTimestampMonotonic", 99_u64.into()),
+                ("NRestarts", 4_u32.into()),
             ]),
         );
 
@@ -232,6 +237,7 @@ mod tests {
                 code: 1,
                 status: 3,
             }),
+            restarts: Some(4),
         };
         assert_eq!(
             decode(&message),
@@ -306,6 +312,7 @@ mod tests {
             HashMap::from([
                 ("Result", 3_i32.into()),
                 ("ExecMainExitTimestampMonotonic", "later".into()),
+                ("NRestarts", "many".into()),
             ]),
         );
 

@@ -101,7 +101,7 @@ impl Systemd {
         job.map_err(call("start the unit"))
     }
 
-    async fn reload(&self, manager: &ManagerProxy<'_>) -> Result<(), SystemdError> {
+    pub(super) async fn reload(&self, manager: &ManagerProxy<'_>) -> Result<(), SystemdError> {
         self.reloads
             .reload(|| manager.reload())
             .await
@@ -131,7 +131,7 @@ impl Systemd {
         loop {
             match jobs.recv().await {
                 Ok(JobEvent::Removed { job: ended, result }) if ended == *job => return Ok(result),
-                Ok(JobEvent::Removed { .. }) => {}
+                Ok(JobEvent::Removed { .. } | JobEvent::Unit(_)) => {}
                 Ok(JobEvent::Missed) | Err(RecvError::Lagged(_)) => {
                     if let Some(result) = self.missed_end(id, job).await? {
                         return Ok(result);

@@ -11,6 +11,10 @@ use crate::model::InstanceId;
 
 const FILE: &str = "aos.conf";
 
+/// What release 7.2.3 wrote in the same place. It comes after ours in the order
+/// of systemd, and would win.
+const FILE_OF_OLD: &str = "parameters.conf";
+
 /// The drop-ins below one directory of units.
 #[derive(Clone, Debug)]
 pub(crate) struct UnitFiles {
@@ -45,17 +49,25 @@ impl UnitFiles {
             .open(&staged)?
             .write_all(text.as_bytes())?;
         fs::rename(staged, directory.join(FILE))?;
+        remove_file(&directory.join(FILE_OF_OLD))?;
 
         File::open(&self.units)?.set_modified(SystemTime::now())
+    }
+
+    /// The drop-in of an instance, if it has one.
+    pub(crate) fn read(&self, id: InstanceId) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.directory(id).join(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => text.map(Some),
+        }
     }
 
     /// Removes the drop-in of an instance. Files that others put beside it
     /// stay.
     pub(crate) fn remove(&self, id: InstanceId) -> io::Result<()> {
         let directory = self.directory(id);
-        match fs::remove_file(directory.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        for file in [FILE, FILE_OF_OLD] {
+            remove_file(&directory.join(file))?;
         }
         match fs::remove_dir(directory) {
             Err(error)
@@ -78,13 +90,24 @@ impl UnitFiles {
 
         entries
             .flatten()
-            .filter(|entry| entry.path().join(FILE).exists())
+            .filter(|entry| {
+                [FILE, FILE_OF_OLD]
+                    .iter()
+                    .any(|file| entry.path().join(file).exists())
+            })
             .filter_map(|entry| instance_of_unit(entry.file_name().to_str()?.strip_suffix(".d")?))
             .collect()
     }
 
     fn directory(&self, id: InstanceId) -> PathBuf {
         self.units.join(format!("{}.d", unit_name(id)))
+    }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -123,6 +146,8 @@ mod tests {
         files.write(id(2), "other").unwrap();
 
         assert_eq!(fs::read_to_string(path(&units, id(1))).unwrap(), "text");
+        assert_eq!(files.read(id(1)).unwrap().as_deref(), Some("text"));
+        assert_eq!(files.read(id(3)).unwrap(), None);
         let mode = fs::metadata(path(&units, id(1)))
             .unwrap()
             .permissions()
@@ -166,6 +191,26 @@ mod tests {
 
         assert!(beside.exists());
         assert_eq!(files.found(), []);
+    }
+
+    #[test]
+    fn the_drop_in_of_the_old_release_never_wins() {
+        let units = TempDir::new().unwrap();
+        let files = UnitFiles::new(units.path());
+        let old = |id| path(&units, id).with_file_name("parameters.conf");
+        for bits in [1, 2] {
+            fs::create_dir(old(id(bits)).parent().unwrap()).unwrap();
+            fs::write(old(id(bits)), "[Service]\nRestartSec=1us\n").unwrap();
+        }
+
+        let mut found = files.found();
+        found.sort();
+        files.write(id(1), "text").unwrap();
+        files.remove(id(2)).unwrap();
+
+        assert_eq!(found, [id(1), id(2)]);
+        assert!(!old(id(1)).exists());
+        assert_eq!(fs::read_dir(units.path()).unwrap().count(), 1);
     }
 
     #[test]

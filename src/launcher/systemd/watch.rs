@@ -9,19 +9,25 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::path::PathBuf;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{info, warn};
 use zbus::{Connection, OwnedObjectPath};
 
+use super::cgroups::lacked_memory;
 use super::looks::{Look, Looks, PAUSE};
+use super::names::container_cgroup;
 use super::signal_feed::{Signal, SignalFeed};
 use super::tracker::Tracker;
-use crate::launcher::UnitChange;
+use crate::launcher::{Exit, UnitChange, UnitEvent};
 use crate::model::{Chain, InstanceId};
 
 /// Changes that wait for the launcher, besides those in its channel.
 const MOST_PENDING: usize = 4096;
+
+/// How the kernel ends what uses too much memory, and others what they want.
+const KILLED: UnitEvent = UnitEvent::Exited(Exit::Signal(9));
 
 /// Makes connections to the bus that systemd is on.
 pub(crate) trait Connect: Send + Sync + 'static {
@@ -29,7 +35,7 @@ pub(crate) trait Connect: Send + Sync + 'static {
     fn connect(&self) -> impl Future<Output = zbus::Result<Connection>> + Send;
 }
 
-/// News for calls that wait for a job.
+/// News for calls that wait for a job, or for a unit.
 #[derive(Clone, Debug)]
 pub(crate) enum JobEvent {
     /// It ended like this.
@@ -37,6 +43,8 @@ pub(crate) enum JobEvent {
         job: OwnedObjectPath,
         result: String,
     },
+    /// The state of a unit is another one.
+    Unit(InstanceId),
     /// The end of some job may have been missed.
     Missed,
 }
@@ -49,6 +57,8 @@ pub(crate) struct Watch<C> {
     pub jobs: broadcast::Sender<JobEvent>,
     pub changes: mpsc::Sender<UnitChange>,
     pub tracker: Tracker,
+    /// Where control groups are mounted.
+    pub cgroup_root: PathBuf,
     pub pending: VecDeque<UnitChange>,
 }
 
@@ -122,6 +132,9 @@ impl<C: Connect> Watch<C> {
                 self.tell_jobs(JobEvent::Removed { job, result });
             }
             Signal::Properties { id, seen } => {
+                if seen.state.is_some() {
+                    self.tell_jobs(JobEvent::Unit(id));
+                }
                 let heard = self.tracker.hear(id, seen);
                 self.tell(heard.changes);
                 return heard.look.then_some(id);
@@ -156,10 +169,27 @@ impl<C: Connect> Watch<C> {
     }
 
     fn tell(&mut self, changes: Vec<UnitChange>) {
-        self.pending.extend(changes);
+        for change in changes {
+            if change.event == KILLED {
+                self.find_lack_of_memory(change.id);
+            }
+            self.pending.push_back(change);
+        }
         if self.pending.len() > MOST_PENDING {
             warn!("too many changes of units wait: only the present states are told");
             self.pending = self.tracker.everything().into();
+        }
+    }
+
+    /// At once: the cgroup goes as soon as the runtime has cleaned up.
+    fn find_lack_of_memory(&mut self, id: InstanceId) {
+        let event = UnitEvent::OutOfMemory;
+        let is_told = self
+            .pending
+            .back()
+            .is_some_and(|last| last.id == id && last.event == event);
+        if !is_told && lacked_memory(&self.cgroup_root, &container_cgroup(id)) {
+            self.pending.push_back(UnitChange { id, event });
         }
     }
 

@@ -26,12 +26,12 @@ use tracing::warn;
 pub(super) use self::events::Events;
 use self::netlink::Rtnetlink;
 pub(super) use self::nft::{Counters, Tampering, Watch};
-use self::session::{Session, find};
+use self::session::Session;
 use self::tables::Tables;
 pub(super) use self::uplink::is_unsupported;
 use super::addresses::InterfaceAddress;
 use super::error::NetworkError;
-use super::existing::Existing;
+use super::existing::{Existing, Link};
 use super::firewall::{Change, InstanceRules, Rules};
 use super::handle::{AttachRequest, Attachment, NetworkSettings};
 use super::plan::{self, Operation, Place, Seat};
@@ -94,7 +94,7 @@ impl Kernel {
                 seat.address.address,
                 &seat.network,
                 request.hostname.as_deref(),
-                &settings.hosts,
+                settings.hosts.iter().chain(&request.extra_hosts),
             ),
             resolv_conf: hosts::resolv_conf_text(seat.gateway),
         }
@@ -328,22 +328,21 @@ impl Kernel {
         Ok(instances)
     }
 
-    /// Checks that a running instance has its seat.
-    pub(super) fn check(&self, seat: &Seat) -> Result<(), NetworkError> {
+    /// Checks that a running instance has its seat. `links` are the host's.
+    fn check(&self, seat: &Seat, links: &BTreeMap<String, Link>) -> Result<(), NetworkError> {
         let instance = seat.instance;
         let different = |reason: String| NetworkError::NotWhole { instance, reason };
         let failed = |error: io::Error| different(error.to_string());
 
-        let mut host = self.host().map_err(failed)?;
         let host_end = &seat.host_end;
         if host_end.is_empty() {
             return Err(different("its link is gone".into()));
         }
-        let link = find(&mut host, host_end)
-            .map_err(failed)?
+        let link = links
+            .get(host_end)
             .ok_or_else(|| different(format!("its link {host_end} is gone")))?;
-        let bridge = find(&mut host, &seat.bridge)
-            .map_err(failed)?
+        let bridge = links
+            .get(&seat.bridge)
             .ok_or_else(|| different(format!("bridge {} is gone", seat.bridge)))?;
         if link.master != Some(bridge.index) || !link.up {
             return Err(different(format!(

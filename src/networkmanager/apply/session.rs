@@ -264,7 +264,7 @@ impl Pending {
 }
 
 /// The link with this name, without its addresses.
-pub(super) fn find(socket: &mut Rtnetlink, name: &str) -> io::Result<Option<Link>> {
+fn find(socket: &mut Rtnetlink, name: &str) -> io::Result<Option<Link>> {
     match socket.get(messages::get_link(name)) {
         Ok(RouteNetlinkMessage::NewLink(message)) => {
             Ok(messages::read_link(message).map(|(_, link)| link))

@@ -9,6 +9,7 @@ mod bridges;
 mod fake_kernel;
 #[cfg(test)]
 mod inherited_tests;
+mod overview;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]

@@ -23,6 +23,7 @@ fn request(instance: u128, subnet: &str, address: &str) -> AttachRequest {
         network: network("", subnet, address),
         provider_id: "provider".into(),
         hostname: None,
+        extra_hosts: Vec::new(),
         exposed_ports: Vec::new(),
         speeds: Default::default(),
         limits: Default::default(),

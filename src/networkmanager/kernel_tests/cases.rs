@@ -142,6 +142,7 @@ pub(super) fn instance(n: u8, provider: &str, address: Ipv4Addr) -> AttachReques
             index: n.into(),
         },
         hostname: Some(format!("host-{n}")),
+        extra_hosts: Vec::new(),
         ..request(id(n.into()), provider, address.octets())
     }
 }

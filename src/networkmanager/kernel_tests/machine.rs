@@ -313,6 +313,7 @@ pub(super) fn request(id: InstanceId, provider: &str, address: [u8; 4]) -> Attac
         provider_id: provider.into(),
         // Two of a network may not have the same.
         hostname: Some(format!("web-{a}-{b}-{c}-{d}")),
+        extra_hosts: Vec::new(),
         exposed_ports: Vec::new(),
         speeds: Default::default(),
         limits: Default::default(),

@@ -27,6 +27,7 @@ fn request(bits: u128, network: &str, hostname: &str) -> AttachRequest {
         network: NetworkParameters::default(),
         provider_id: network.into(),
         hostname: Some(hostname.into()),
+        extra_hosts: Vec::new(),
         exposed_ports: Vec::new(),
         speeds: Default::default(),
         limits: Default::default(),

@@ -1,9 +1,8 @@
 //! The loop of the network manager.
 //!
-//! It owns the book. Changes of networks are made at once, so that they come
-//! before any attach that was asked for later; attaching and detaching runs
-//! beside the loop, for several instances at a time, and one instance's
-//! commands keep their order.
+//! It owns the book. Changes of networks are made at once, so before any attach that was
+//! asked for later; attaching and detaching runs beside the loop, for several instances at
+//! a time, and one instance's commands keep their order.
 
 mod counting;
 mod provide;
@@ -39,8 +38,8 @@ use crate::storage::Database;
 const QUEUE: usize = 64;
 /// Instances that are worked on, or wait for their earlier command, at a time.
 const JOBS: usize = 16;
-/// Instances that wait to be detached at a time.
-const LEAVING: usize = 256;
+/// Instances that wait to be taken over or detached at a time.
+const TOGETHER: usize = 256;
 /// How long to wait after something was changed or refused, until the machine
 /// is looked at again: at first, and when that happens again and again.
 const CALM: Backoff = Backoff::between(Duration::from_secs(1), Duration::from_secs(60));
@@ -65,10 +64,12 @@ pub struct NetworkTask {
     untold: Option<Arc<NetworkError>>,
     /// Running instances are being taken over.
     adopting: bool,
-    /// Names of the links of instances that were found and not yet taken over.
+    /// Links of instances that were found and not yet taken over.
     found: BTreeMap<InstanceId, String>,
     /// Instances that a job works on.
     busy: BTreeSet<InstanceId>,
+    /// They wait for the next job that looks at what they have.
+    inheriting: Vec<Arrival>,
     /// Instances that wait for the next job that connects.
     arriving: Vec<Arrival>,
     /// A job that connects is under way.
@@ -83,11 +84,9 @@ pub struct NetworkTask {
     usable: Vec<(NetworkId, Subnet, Ipv4Addr)>,
     changes: watch::Sender<u64>,
     keeper: TrafficKeeper,
-    /// When the machine is looked at again: something was refused, or has
-    /// changed.
+    /// When the machine is looked at again: something was refused or has changed.
     retry: Option<Instant>,
-    /// Changes of the machine do not count before, so that neither our own ones
-    /// nor those of a program that takes back what we do keep us busy.
+    /// Changes of the machine do not count before: neither ours nor others keep us busy.
     calm_until: Option<Instant>,
     calm: Backoff,
     /// Whether the kernel was asked for a change since the last look.
@@ -113,8 +112,8 @@ enum Event {
 /// A job has ended.
 #[derive(Debug)]
 enum Done {
-    /// The inside of a seat is made.
-    Prepared(Box<Arrival>, Result<(), NetworkError>),
+    /// The insides of seats are made, or were there and were looked at.
+    Prepared(Vec<(Arrival, Result<(), NetworkError>)>),
     Attached(Vec<(Arrival, Result<Attachment, NetworkError>)>),
     Changed(
         Box<Guest>,
@@ -178,6 +177,7 @@ impl Networks {
                 .map(|(instance, name)| (instance, name.to_owned()))
                 .collect(),
             busy: BTreeSet::new(),
+            inheriting: Vec::new(),
             arriving: Vec::new(),
             connecting: false,
             leaving: Vec::new(),
@@ -247,11 +247,13 @@ impl NetworkTask {
             // Those that come or leave together are worked on together.
             self.connect_arriving();
             if self.commands.is_empty() || !self.has_room() {
+                self.check_inheriting();
                 self.detach_leaving();
             }
         }
 
         loop {
+            self.check_inheriting();
             self.connect_arriving();
             self.detach_leaving();
             let Some(done) = self.jobs.join_next().await else {
@@ -286,6 +288,7 @@ impl NetworkTask {
                 self.jobs
                     .spawn_blocking(move || Done::Adopted(answer, kernel.admit(Vec::new())));
             }
+            Command::Overview(answer) => reply(answer, Ok(self.book.overview())),
             Command::Alive(answer) => reply(answer, Ok(())),
         }
     }
@@ -325,12 +328,13 @@ impl NetworkTask {
 
     /// Whether one more command can be taken. When not, a job is under way.
     fn has_room(&self) -> bool {
-        self.jobs.len() + self.waiting.len() < JOBS && self.leaving.len() < LEAVING
+        self.jobs.len() + self.waiting.len() < JOBS
+            && self.inheriting.len() + self.leaving.len() < TOGETHER
     }
 
     async fn done(&mut self, done: Done) {
         match done {
-            Done::Prepared(arrival, outcome) => self.prepared(arrival, outcome).await,
+            Done::Prepared(outcomes) => self.prepared(outcomes).await,
             Done::Attached(outcomes) => {
                 self.connecting = false;
                 for (arrival, outcome) in outcomes {
@@ -367,7 +371,11 @@ fn instance_of(command: &Command) -> Option<InstanceId> {
             Some(request.id)
         }
         Command::Detach(id, _) => Some(*id),
-        Command::Update(_) | Command::Adopted(_) | Command::Found(_) | Command::Alive(_) => None,
+        Command::Update(_)
+        | Command::Adopted(_)
+        | Command::Found(_)
+        | Command::Overview(_)
+        | Command::Alive(_) => None,
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Done, NetworkTask, reply, survey};
 use crate::model::{Chain, Flow, InstanceId};
 use crate::networkmanager::addresses::instance_mac;
-use crate::networkmanager::apply::{Counters, Kernel};
+use crate::networkmanager::apply::Counters;
 use crate::networkmanager::error::NetworkError;
 use crate::networkmanager::firewall::{Change, InstanceRules, allowed, exposed};
 use crate::networkmanager::handle::{Answer, AttachRequest, Attachment};
@@ -40,10 +40,16 @@ impl NetworkTask {
         self.all_adopted();
         let host_end = names::host_end(Uuid::new_v4());
         let old = self.found.remove(&request.id);
-        self.seat(request, host_end, answer, false, move |kernel, seat| {
+        let Some(arrival) = self.arrival(request, host_end, answer, false) else {
+            return;
+        };
+        let kernel = Arc::clone(&self.kernel);
+        self.jobs.spawn_blocking(move || {
+            let seat = &arrival.guest.seat;
             let mut operations = plan::detach(seat.instance, old.as_deref());
             operations.extend(plan::prepare(seat));
-            kernel.apply(&operations)
+            let outcome = kernel.apply(&operations);
+            Done::Prepared(vec![(arrival, outcome)])
         });
     }
 
@@ -51,20 +57,39 @@ impl NetworkTask {
     pub(super) fn adopt(&mut self, request: AttachRequest, answer: Answer<Attachment>) {
         // One that has none is found out by the check.
         let host_end = self.found.get(&request.id).cloned().unwrap_or_default();
-        self.seat(request, host_end, answer, true, Kernel::adopt);
+        let arrival = self.arrival(request, host_end, answer, true);
+        self.inheriting.extend(arrival);
     }
 
-    fn seat(
+    /// Looks at all that wait to be taken over in one job.
+    pub(super) fn check_inheriting(&mut self) {
+        if self.inheriting.is_empty() {
+            return;
+        }
+
+        let arrivals = std::mem::take(&mut self.inheriting);
+        let kernel = Arc::clone(&self.kernel);
+        self.jobs.spawn_blocking(move || {
+            let seats = arrivals.iter().map(|arrival| arrival.guest.seat.clone());
+            let outcomes = kernel.adopt(&seats.collect::<Vec<_>>());
+            Done::Prepared(arrivals.into_iter().zip(outcomes).collect())
+        });
+    }
+
+    /// Books a seat; what is wrong with the request is answered.
+    fn arrival(
         &mut self,
         request: AttachRequest,
         host_end: String,
         answer: Answer<Attachment>,
         adopted: bool,
-        work: impl FnOnce(&Kernel, &Seat) -> Result<(), NetworkError> + Send + 'static,
-    ) {
+    ) -> Option<Arrival> {
         let guest = match self.book_guest(request, host_end) {
             Ok(guest) => guest,
-            Err(error) => return reply(answer, Err(error)),
+            Err(error) => {
+                reply(answer, Err(error));
+                return None;
+            }
         };
 
         let Guest { seat, request, .. } = &guest;
@@ -72,16 +97,12 @@ impl NetworkTask {
             subject_id = %request.ident.subject_id, index = request.ident.index, network = %seat.network,
             address = %seat.address, "instance gets its place in the network");
         self.busy.insert(seat.instance);
-        let kernel = Arc::clone(&self.kernel);
-        self.jobs.spawn_blocking(move || {
-            let outcome = work(&kernel, &guest.seat);
-            let arrival = Arrival {
-                guest,
-                answer,
-                adopted,
-            };
-            Done::Prepared(Box::new(arrival), outcome)
-        });
+
+        Some(Arrival {
+            guest,
+            answer,
+            adopted,
+        })
     }
 
     /// Books what an instance asks for: its address, its rules, its names.
@@ -127,14 +148,12 @@ impl NetworkTask {
         }
     }
 
-    pub(super) async fn prepared(
-        &mut self,
-        arrival: Box<Arrival>,
-        outcome: Result<(), NetworkError>,
-    ) {
-        match outcome {
-            Ok(()) => self.arriving.push(*arrival),
-            Err(error) => self.attached(*arrival, Err(error)).await,
+    pub(super) async fn prepared(&mut self, outcomes: Vec<(Arrival, Result<(), NetworkError>)>) {
+        for (arrival, outcome) in outcomes {
+            match outcome {
+                Ok(()) => self.arriving.push(arrival),
+                Err(error) => self.attached(arrival, Err(error)).await,
+            }
         }
     }
 

@@ -227,6 +227,19 @@ async fn a_service_that_cannot_hear_its_signal_is_killed_at_once() {
 }
 
 #[tokio::test]
+async fn a_restart_is_begun_and_of_a_unit_that_is_gone_is_none() {
+    let bench = Bench::new().await;
+
+    bench.systemd.restart(id()).await.unwrap();
+    let gone = bench.calls();
+    bench.start().await.unwrap();
+    bench.systemd.restart(id()).await.unwrap();
+
+    assert_eq!(gone, [] as [&str; 0]);
+    assert_eq!(bench.calls(), ["start", "restart"]);
+}
+
+#[tokio::test]
 async fn systemd_that_is_not_there_is_an_error_with_its_cause() {
     struct Nowhere;
     impl Connect for Nowhere {

@@ -1,5 +1,6 @@
 //! Against a fake manager.
 
+mod ends;
 mod jobs;
 mod watching;
 
@@ -35,6 +36,7 @@ impl Bench {
             cgroup_root: temp.path().join("cgroup"),
             start_deadline: Duration::from_millis(200),
             stop_deadline: LONG,
+            end_deadline: Duration::from_secs(1),
         };
         let (systemd, changes) = Systemd::connect(manager.clone(), settings).await.unwrap();
 

@@ -138,3 +138,54 @@ async fn changes_that_nobody_fetches_are_replaced_by_the_present_state() {
     }
     assert!(count < 6000, "{count}");
 }
+
+#[tokio::test]
+async fn a_crash_that_was_healed_while_the_connection_was_lost_is_told() {
+    let mut bench = Bench::new().await;
+    bench.start().await.unwrap();
+    assert_eq!(bench.event().await, state(UnitState::Active, "success"));
+
+    let healed = FakeUnit {
+        restarts: 1,
+        ..unit("active", "success")
+    };
+    bench.manager.book().units.insert(id(), healed);
+    bench.manager.hang_up().await;
+
+    assert_eq!(bench.event().await, UnitEvent::Restarted);
+}
+
+#[tokio::test]
+async fn a_crash_that_was_healed_while_systemd_was_started_again_is_told() {
+    let mut bench = Bench::new().await;
+    bench.start().await.unwrap();
+    assert_eq!(bench.event().await, state(UnitState::Active, "success"));
+
+    bench.manager.book().units.get_mut(&id()).unwrap().restarts = 1;
+    bench.manager.say_reloaded().await;
+
+    assert_eq!(bench.event().await, UnitEvent::Restarted);
+}
+
+#[tokio::test]
+async fn lack_of_memory_is_found_where_systemd_does_not_tell() {
+    let mut bench = Bench::new().await;
+    bench.start().await.unwrap();
+    assert_eq!(bench.event().await, state(UnitState::Active, "success"));
+    let cgroup = names::container_cgroup(id());
+    let cgroup = bench
+        .temp
+        .path()
+        .join("cgroup/memory")
+        .join(cgroup.trim_start_matches('/'));
+    fs::create_dir_all(&cgroup).unwrap();
+    fs::write(cgroup.join("memory.oom_control"), "oom_kill 1\n").unwrap();
+
+    bench
+        .manager
+        .change(id(), |unit| unit.exit = (1, 2, 9))
+        .await;
+
+    assert_eq!(bench.event().await, UnitEvent::OutOfMemory);
+    assert_eq!(bench.event().await, UnitEvent::Exited(Exit::Signal(9)));
+}

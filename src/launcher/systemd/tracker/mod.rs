@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::launcher::{Exit, UnitChange, UnitEvent, UnitState};
 use crate::model::InstanceId;
 
+/// `Result` of a unit that used more memory than it may.
+const OUT_OF_MEMORY: &str = "oom-kill";
+
 /// What is known of the end of a main process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExitRecord {
@@ -42,6 +45,8 @@ pub(crate) struct Observation {
     pub result: Option<String>,
     /// The `ExecMain…` properties.
     pub exit: Option<ExitRecord>,
+    /// `NRestarts`: restarts by systemd since the last start.
+    pub restarts: Option<u32>,
 }
 
 /// What a signal brought.
@@ -62,6 +67,10 @@ pub(crate) struct Moment(u64);
 struct Unit {
     result: String,
     exit: ExitRecord,
+    /// `None`: not known yet.
+    restarts: Option<u32>,
+    /// The end before the next restart was told.
+    told_exit: bool,
     told: Option<(UnitState, String)>,
     /// Number of the last signal.
     signal: u64,
@@ -181,6 +190,9 @@ impl Unit {
     fn take(&mut self, id: InstanceId, seen: Observation) -> Vec<UnitChange> {
         let mut events = Vec::new();
         if let Some(result) = seen.result {
+            if result == OUT_OF_MEMORY && self.result != OUT_OF_MEMORY {
+                events.push(UnitEvent::OutOfMemory);
+            }
             self.result = result;
         }
         if let Some(record) = seen.exit {
@@ -188,8 +200,22 @@ impl Unit {
             if record.stamp != before.stamp
                 && let Some(exit) = record.exit()
             {
+                self.told_exit = true;
                 events.push(UnitEvent::Exited(exit));
             }
+        }
+        if let Some(restarts) = seen.restarts {
+            // A restart begins with a new record of the main process: an end that
+            // nobody was told of is known by the count alone.
+            let before = self.restarts.replace(restarts);
+            if before.is_some_and(|before| restarts > before)
+                && !std::mem::take(&mut self.told_exit)
+            {
+                events.push(UnitEvent::Restarted);
+            }
+        }
+        if self.exit.stamp == 0 {
+            self.told_exit = false;
         }
         if let Some(state) = seen.state {
             let now = (state, self.result.clone());

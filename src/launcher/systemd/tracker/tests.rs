@@ -14,6 +14,7 @@ fn service(result: &str, stamp: u64, code: i32, status: i32) -> Observation {
             code,
             status,
         }),
+        restarts: None,
     }
 }
 
@@ -230,4 +231,78 @@ fn states_are_those_of_systemd() {
     ] {
         assert_eq!(unit_state(text), state, "{text}");
     }
+}
+
+/// A look after something was missed.
+fn look(stamp: u64, restarts: u32) -> Observation {
+    Observation {
+        restarts: Some(restarts),
+        ..service("success", stamp, 2, 9)
+    }
+}
+
+#[test]
+fn an_end_that_nobody_heard_is_known_by_the_count_of_restarts() {
+    let mut tracker = Tracker::default();
+    hear(&mut tracker, look(0, 0));
+
+    let missed = events(tracker.see(tracker.now(), id(), look(0, 1)));
+    let again = events(tracker.see(tracker.now(), id(), look(0, 1)));
+    let many = events(tracker.see(tracker.now(), id(), look(0, 7)));
+
+    assert_eq!(missed, [UnitEvent::Restarted]);
+    assert_eq!(again, []);
+    assert_eq!(many, [UnitEvent::Restarted]);
+}
+
+#[test]
+fn an_end_that_was_told_is_not_told_again_as_a_restart() {
+    let mut tracker = Tracker::default();
+    hear(&mut tracker, look(0, 0));
+
+    let told = hear(&mut tracker, look(5, 0));
+    let restarted = hear(&mut tracker, look(5, 1));
+    let runs = hear(&mut tracker, look(0, 1));
+    let both = hear(&mut tracker, look(9, 2));
+    let after_a_loss = events(tracker.see(tracker.now(), id(), look(0, 2)));
+
+    assert_eq!(told, [UnitEvent::Exited(Exit::Signal(9))]);
+    assert_eq!((restarted, runs), (vec![], vec![]));
+    assert_eq!(both, [UnitEvent::Exited(Exit::Signal(9))]);
+    assert_eq!(after_a_loss, []);
+}
+
+#[test]
+fn an_end_of_our_own_hides_no_later_one() {
+    let mut tracker = Tracker::default();
+    hear(&mut tracker, look(5, 3));
+    hear(&mut tracker, look(0, 0));
+
+    let missed = events(tracker.see(tracker.now(), id(), look(0, 1)));
+
+    assert_eq!(missed, [UnitEvent::Restarted]);
+}
+
+#[test]
+fn what_is_there_at_the_start_was_restarted_for_somebody_else() {
+    let mut tracker = Tracker::default();
+
+    let told = events(tracker.see(tracker.now(), id(), look(0, 9)));
+
+    assert_eq!(told, []);
+}
+
+#[test]
+fn lack_of_memory_is_told_before_the_end_and_once() {
+    let mut tracker = Tracker::default();
+    hear(&mut tracker, service("success", 0, 0, 0));
+
+    let told = hear(&mut tracker, service("oom-kill", 5, 2, 9));
+    let again = hear(&mut tracker, service("oom-kill", 5, 2, 9));
+
+    assert_eq!(
+        told,
+        [UnitEvent::OutOfMemory, UnitEvent::Exited(Exit::Signal(9))]
+    );
+    assert_eq!(again, []);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::slice::from_ref;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
@@ -17,17 +18,35 @@ use crate::networkmanager::names;
 use crate::networkmanager::plan::{Operation, Seat};
 
 impl Kernel {
-    /// Checks that a running instance has its seat, and mends its limits where
-    /// they are not those of the seat.
-    pub(in crate::networkmanager) fn adopt(&self, seat: &Seat) -> Result<(), NetworkError> {
-        self.check(seat)?;
-        let host_end = (seat.instance, seat.host_end.as_str());
-        let found = self.shaping(&[host_end])?;
+    /// Checks that running instances have their seats, and mends their limits where
+    /// they are not those of the seat. One outcome for each; the host is looked at
+    /// once for all.
+    pub(in crate::networkmanager) fn adopt(&self, seats: &[Seat]) -> Vec<Result<(), NetworkError>> {
+        let host_ends: Vec<_> = seats
+            .iter()
+            .map(|seat| (seat.instance, seat.host_end.as_str()))
+            .collect();
+        let look = || Ok((self.survey()?.links, self.shaping(&host_ends)?));
+        let (links, found) = match look() {
+            Ok(seen) => seen,
+            Err(error) if seats.len() == 1 => return vec![Err(error)],
+            // Each gets the reason.
+            Err(_) => {
+                return seats
+                    .iter()
+                    .flat_map(|seat| self.adopt(from_ref(seat)))
+                    .collect();
+            }
+        };
 
-        match found.get(&seat.instance) {
-            Some(found) => self.reshape(seat, *found),
-            None => Ok(()),
-        }
+        let adopt = |seat: &Seat| {
+            self.check(seat, &links)?;
+            match found.get(&seat.instance) {
+                Some(found) => self.reshape(seat, *found),
+                None => Ok(()),
+            }
+        };
+        seats.iter().map(adopt).collect()
     }
 
     /// Gives an attached instance, which has the limits `old`, those of its seat.

@@ -206,6 +206,7 @@ fn any_request() -> impl Strategy<Value = AttachRequest> {
             network,
             provider_id: "".into(),
             hostname: None,
+            extra_hosts: Vec::new(),
             exposed_ports: Vec::new(),
             speeds: Default::default(),
             limits: Default::default(),

@@ -1,3 +1,5 @@
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +8,15 @@ use aos_package::{ExecutionConfig, Quotas, ServiceDevice};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{InstanceId, InstanceIdent, InstanceInfo, ServiceContent, ServiceKey};
+use crate::model::{
+    InstanceId, InstanceIdent, InstanceInfo, Provision, ServiceContent, ServiceKey,
+};
 
-fn texts(entries: &[&str]) -> Vec<String> {
+pub(super) fn texts(entries: &[&str]) -> Vec<String> {
     entries.iter().map(|&entry| entry.to_owned()).collect()
 }
 
-fn service() -> ServiceContent {
+pub(super) fn service() -> ServiceContent {
     ServiceContent {
         layer_digests: Vec::new(),
         key: ServiceKey {
@@ -39,9 +43,11 @@ fn service() -> ServiceContent {
     }
 }
 
-fn blueprint(service: ServiceContent) -> Blueprint {
+pub(super) fn blueprint(service: ServiceContent) -> Blueprint {
     Blueprint {
-        variables: Vec::new(),
+        variables: crate::launcher::Variables::default(),
+        provision: Provision::default(),
+        offline_ttl: None,
         id: InstanceId::from_u128(0x42),
         info: InstanceInfo {
             ident: InstanceIdent {
@@ -55,11 +61,12 @@ fn blueprint(service: ServiceContent) -> Blueprint {
         service: Arc::new(service),
         start_window: Duration::from_millis(1200),
         start_burst: 3,
+        probes: Vec::new(),
         fingerprint: String::new(),
     }
 }
 
-fn sources() -> Sources {
+pub(super) fn sources() -> Sources {
     Sources {
         nsswitch: Some("/etc/nsswitch.conf".into()),
         ssl: Some("/etc/ssl".into()),
@@ -67,16 +74,32 @@ fn sources() -> Sources {
         resolv_conf: "/run/x/resolv.conf".into(),
         state: None,
         storage: None,
+        lent: Vec::new(),
+    }
+}
+
+pub(super) fn around(sources: &Sources) -> Surroundings<'_> {
+    Surroundings {
+        secret: None,
+        netns: Path::new("/run/netns/x"),
+        cgroups_path: "/system.slice/unit/container",
+        sources,
+        devices: &[],
+        cpus: 2,
+        controllers: Controllers {
+            memory: true,
+            swap: false,
+            cpu: true,
+            pids: true,
+        },
+        seccomp: None,
     }
 }
 
 fn spec_with(blueprint: &Blueprint, sources: &Sources, secret: Option<&str>) -> Value {
     let around = Surroundings {
         secret,
-        netns: Path::new("/run/netns/x"),
-        cgroups_path: "/system.slice/unit/container",
-        sources,
-        cpus: 2,
+        ..around(sources)
     };
 
     serde_json::to_value(runtime_spec(blueprint, around).unwrap()).unwrap()
@@ -86,7 +109,7 @@ fn spec_of(service: ServiceContent) -> Value {
     spec_with(&blueprint(service), &sources(), None)
 }
 
-fn mount_of<'a>(spec: &'a Value, destination: &str) -> Option<&'a Value> {
+pub(super) fn mount_of<'a>(spec: &'a Value, destination: &str) -> Option<&'a Value> {
     spec["mounts"]
         .as_array()
         .unwrap()
@@ -336,62 +359,4 @@ fn working_directory_is_made_absolute() {
 
         assert_eq!(spec["process"]["cwd"], used);
     }
-}
-
-type Damage = fn(&mut ServiceContent);
-
-#[test]
-fn what_cannot_run_is_refused_with_a_reason() {
-    let cases: [(Damage, &str); 6] = [
-        (
-            |service| service.image.os = "windows".to_owned(),
-            "unsupported OS in image config windows",
-        ),
-        (
-            |service| service.image.os.clear(),
-            "unsupported OS in image config ",
-        ),
-        (
-            |service| {
-                service.image.config.entrypoint.clear();
-                service.image.config.cmd.clear();
-            },
-            "image config names no command: entrypoint and cmd are empty",
-        ),
-        (
-            |service| {
-                service.config.devices = Some(vec![ServiceDevice {
-                    name: "camera".to_owned(),
-                    permissions: "r".to_owned(),
-                }]);
-            },
-            "device camera: devices are not supported yet",
-        ),
-        (
-            |service| service.config.resources = Some(texts(&["bluetooth"])),
-            "resource bluetooth: resources are not supported yet",
-        ),
-        (
-            |service| service.image.config.env = texts(&["BAD"]),
-            "cannot set the environment of the image config",
-        ),
-    ];
-
-    for (damage, text) in cases {
-        let mut service = service();
-        damage(&mut service);
-
-        let refused = check(&service.image, &service.config);
-
-        assert_eq!(refused.unwrap_err().to_string(), text);
-    }
-}
-
-#[test]
-fn empty_lists_of_devices_and_resources_are_none() {
-    let mut service = service();
-    service.config.devices = Some(Vec::new());
-    service.config.resources = Some(Vec::new());
-
-    assert_eq!(check(&service.image, &service.config), Ok(()));
 }

@@ -1,0 +1,4 @@
+//! What a client sees.
+
+mod example;
+mod socket;
