@@ -1,0 +1,33 @@
+#!/bin/bash
+# Runs the benchmark of restarts of the service manager, see ../README.md.
+set -euo pipefail
+
+usage() {
+    cat <<'USAGE'
+Usage: bench/restart/run.sh [OPTION…]
+
+  --repetitions R   measure R times (default 7)
+  --json FILE       write all figures to FILE
+  --check           exit 1 when a target is missed
+
+Makes a test device, measures, removes it. Needs root. See bench/README.md.
+USAGE
+}
+
+cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../.."
+readonly BENCH=restart
+export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+json=''
+arguments=()
+while (($#)); do
+    case $1 in
+        --repetitions) arguments+=("$1" "${2:?$1 needs a number}"); shift ;;
+        --json) json=${2:?--json needs a file}; shift ;;
+        --check) arguments+=("$1") ;;
+        -h | --help) usage; exit ;;
+        *) usage >&2; exit 2 ;;
+    esac
+    shift
+done
+# shellcheck source=bench/device.sh
+source bench/device.sh
