@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the benchmarks on a test device have in common. Sourced, with the name of
 # the benchmark in BENCH, its arguments in `arguments`, and where its figures go in
 # `json`.
@@ -40,6 +41,7 @@ ci/lab/device exec "$DEVICE" sh -euc "
 cp bench/table.py bench/device.py "bench/$BENCH/measure.py" "$root/var/aos/"
 
 status=0
+# shellcheck disable=SC2154 # whoever sources this sets them
 ci/lab/device exec "$DEVICE" python3 /var/aos/measure.py --unit "$UNIT" "${arguments[@]}" || status=$?
 [[ -z $json ]] || cp "$root/var/aos/figures.json" "$json"
 (exit "$status")

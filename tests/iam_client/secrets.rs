@@ -129,7 +129,8 @@ async fn registration_finds_an_iam_that_was_restarted() {
     let _server = FakeIam::start(&place);
 
     // The connection to the one before may end at this very moment.
-    let second = iam.register_instance(&ident("service", 0), &permissions());
+    let (ident, permissions) = (ident("service", 0), permissions());
+    let second = iam.register_instance(&ident, &permissions);
     let secret = within("the second", second).await.unwrap();
     assert_eq!(secret, "secret of service/subject/0");
 }
