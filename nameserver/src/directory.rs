@@ -116,6 +116,8 @@ pub(crate) struct Watch {
     /// When to look for a directory that is not watched. Kept here, as whoever
     /// waits may give up in the middle.
     look_at: Instant,
+    /// Whoever waits knows that the directory is not there.
+    is_told: bool,
 }
 
 impl Watch {
@@ -124,6 +126,7 @@ impl Watch {
             directory: directory.to_owned(),
             inotify: None,
             look_at: Instant::now(),
+            is_told: false,
         }
     }
 
@@ -135,14 +138,24 @@ impl Watch {
                 None => {
                     sleep_until(self.look_at).await;
                     self.look_at = Instant::now() + ABSENT;
-                    if let Ok(inotify) = watch(&self.directory) {
-                        self.inotify = Some(inotify);
-                        return;
+                    match watch(&self.directory) {
+                        Ok(inotify) => {
+                            self.inotify = Some(inotify);
+                            self.is_told = false;
+                            return;
+                        }
+                        // It may have gone before it was ever watched.
+                        Err(_) if !self.is_told => {
+                            self.is_told = true;
+                            return;
+                        }
+                        Err(_) => {}
                     }
                 }
                 Some(inotify) => {
                     if !next(inotify).await.unwrap_or(false) {
                         self.inotify = None;
+                        self.is_told = true;
                         self.look_at = Instant::now() + ABSENT;
                     }
                     return;
