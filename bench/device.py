@@ -21,10 +21,10 @@ def fail(text):
 class Unit:
     """CM and IAM, played by aosctl."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, patience=PATIENCE):
         self.directory = directory
         self.process = subprocess.Popen(
-            ["timeout", "3600", "aosctl", "unit", "run", "-o", "json", "--dir", directory, "--timeout", str(PATIENCE)],
+            ["timeout", "3600", "aosctl", "unit", "run", "-o", "json", "--dir", directory, "--timeout", str(patience)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.wait("listening")
 

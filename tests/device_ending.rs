@@ -10,7 +10,7 @@ mod device;
 
 use device::lab::{Device, PATIENCE, wait_until};
 use device::service::Service;
-use device::state::{State, Status};
+use device::state::State;
 use device::unit::Unit;
 
 /// Notes when it is asked to end, and when it does, some time later.
@@ -84,11 +84,7 @@ fn configured_stop_ends_the_lowest_priority_first_and_the_start_brings_all_back(
     device.assert_no_instances();
     device.start_sm();
     unit.wait_registered();
-    let told = unit.wait_status(PATIENCE);
-    assert!(
-        told.len() == 6 && told.iter().all(Status::is_active),
-        "{told:?}"
-    );
+    unit.wait_all_active(6);
     unit.stop_all();
     device.assert_clean();
 }
@@ -106,11 +102,7 @@ fn stop_of_the_target_ends_the_lowest_priority_first() {
     assert_eq!(device.sm_property("ActiveState"), "inactive");
     device.start_sm();
     unit.wait_registered();
-    let told = unit.wait_status(PATIENCE);
-    assert!(
-        told.len() == 6 && told.iter().all(Status::is_active),
-        "{told:?}"
-    );
+    unit.wait_all_active(6);
     unit.stop_all();
     device.assert_clean();
 }

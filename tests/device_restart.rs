@@ -39,12 +39,7 @@ fn instances_live_through_a_stop_and_a_start() {
     assert_eq!(device.fetch_patiently(&page()), "hello from web 0");
     device.start_sm();
     unit.wait_registered();
-    let told = unit.wait_status(PATIENCE);
-
-    assert!(
-        told.len() == 2 && told.iter().all(Status::is_active),
-        "{told:?}"
-    );
+    unit.wait_all_active(2);
     unit.run_well(&state);
     assert_eq!(device.processes(), before);
     assert_eq!(device.fetch_patiently(&page()), "hello from web 0");
@@ -99,12 +94,7 @@ fn kill_in_the_middle_of_a_run_leaves_no_half_instance() {
     });
     device.kill_sm();
     unit.wait_registered();
-    let told = unit.wait_status(PATIENCE);
-
-    assert!(
-        told.len() == 6 && told.iter().all(Status::is_active),
-        "{told:?}"
-    );
+    unit.wait_all_active(6);
     assert_eq!(device.processes().len(), 6);
     unit.stop_all();
     device.assert_clean();
@@ -165,12 +155,7 @@ fn what_was_lost_while_the_manager_was_away_is_mended_for_the_losers_alone() {
 
     device.start_sm();
     unit.wait_registered();
-    let told = unit.wait_status(PATIENCE);
-
-    assert!(
-        told.len() == 6 && told.iter().all(Status::is_active),
-        "{told:?}"
-    );
+    unit.wait_all_active(6);
     let after = device.processes();
     let restarted = after
         .iter()

@@ -16,19 +16,7 @@ USAGE
 }
 
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../.."
-readonly BENCH=many
-export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
-json=''
-arguments=()
-while (($#)); do
-    case $1 in
-        --count | --idle) arguments+=("$1" "${2:?$1 needs a number}"); shift ;;
-        --json) json=${2:?--json needs a file}; shift ;;
-        --check) arguments+=("$1") ;;
-        -h | --help) usage; exit ;;
-        *) usage >&2; exit 2 ;;
-    esac
-    shift
-done
+readonly BENCH=many NUMBERS='--count --idle'
+readonly SERVICE=(--entrypoint /bin/sh --cmd /service.sh)
 # shellcheck source=bench/device.sh
-source bench/device.sh
+source bench/device.sh "$@"

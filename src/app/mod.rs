@@ -136,14 +136,14 @@ impl Unit {
         tasks.spawn(named("unit configuration", unit_config_task.run()));
         let host_settings = LinuxSettings::new(config, resources.node_facts().num_cpus);
         let run_dir = host_settings.run_dir.clone();
-        let users = Users::new(move || content_in_use(&run_dir));
+        let users_of = run_dir.clone();
+        let users = Users::new(move || content_in_use(&users_of));
         let content = Content::start(content_settings(config, users), database.clone()).await?;
 
         let damage = content.damage();
         let (demand, demanded) = mpsc::channel(1);
         let check = content.check(CheckSettings::default(), demanded);
         let downloads = content.downloads();
-        let run_dir = host_settings.run_dir.clone();
         let (host, units) = LinuxHost::new(
             host_settings,
             content.clone(),

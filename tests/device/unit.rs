@@ -124,6 +124,15 @@ impl<'a> Unit<'a> {
         Status::all_of(&event)
     }
 
+    /// Waits for the next complete status: so many instances, all of them active.
+    pub(crate) fn wait_all_active(&mut self, count: usize) {
+        let told = self.wait_status(PATIENCE);
+        assert!(
+            told.len() == count && told.iter().all(Status::is_active),
+            "{told:?}"
+        );
+    }
+
     /// Waits until a status or an update says what `wanted` looks for.
     pub(crate) fn wait_told(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
         let mut found = None;

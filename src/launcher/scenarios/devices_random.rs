@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::devices::{camera, start};
+use super::random::runtime;
 use super::*;
 
 const SERVICES: [&str; 3] = ["one", "two", "three"];
@@ -86,12 +87,7 @@ proptest! {
         last in any_list(),
         limit in 0u8..4,
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let mut unit = start().await;
             for what in history {
                 unit = happens(unit, what).await;

@@ -142,13 +142,19 @@ async fn count_goes_on_over_a_restart_of_sm() {
     assert_eq!(unit.starts(), Vec::<String>::new());
 }
 
-#[tokio::test(start_paused = true)]
-async fn time_while_sm_was_off_counts_too() {
+/// The cloud is lost, and then SM is off for an hour.
+async fn off_for_an_hour() -> Unit {
     let unit = three().await;
     unit.launcher.cloud(false).await;
     unit.idle().await;
     unit.task.abort();
     advance(3600 * SECOND).await;
+    unit
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_while_sm_was_off_counts_too() {
+    let unit = off_for_an_hour().await;
 
     let mut unit = unit.restart().await;
     let untold = unit.until(|status| status.settled).await;
@@ -167,11 +173,7 @@ async fn time_while_sm_was_off_counts_too() {
 
 #[tokio::test(start_paused = true)]
 async fn word_of_cm_that_the_cloud_is_away_is_believed_at_once() {
-    let unit = three().await;
-    unit.launcher.cloud(false).await;
-    unit.idle().await;
-    unit.task.abort();
-    advance(3600 * SECOND).await;
+    let unit = off_for_an_hour().await;
     let mut unit = unit.restart().await;
     let restarted = Instant::now();
 

@@ -223,7 +223,7 @@ async fn happens(mut unit: Unit, what: Happening) -> Unit {
     unit
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

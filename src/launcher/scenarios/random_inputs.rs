@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::overrides::{filter, set};
+use super::random::runtime;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -108,12 +109,7 @@ proptest! {
         variables in 0u8..3,
         knows in any::<bool>(),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let mut unit = start().await;
             for what in history {
                 unit = happens(unit, what).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing::info;
 
+use super::wanted::instead;
 use super::{LauncherState, Progress};
 use crate::launcher::event::Action;
 use crate::launcher::host::{Blueprint, Need};
@@ -82,8 +83,8 @@ impl LauncherState {
                 }
                 // It was an older version that ran.
                 Progress::Failed(own) | Progress::Reverted(own) if running.is_some() => {
-                    let message = format!("{}; what ran instead: {OFFLINE}", own.message);
-                    wanted.fail(ErrorInfo::new(message));
+                    let error = instead(own, OFFLINE);
+                    wanted.fail(error);
                 }
                 Progress::Content
                 | Progress::Damaged(_)
@@ -115,7 +116,7 @@ impl LauncherState {
 
     /// It waits for the cloud, and what runs of it stops.
     pub(super) fn wait_for_cloud(&mut self, id: InstanceId) -> Vec<Action> {
-        if let Some(wanted) = self.wanted.iter_mut().find(|wanted| wanted.id == id) {
+        if let Some(wanted) = self.wanted.get_mut(id) {
             wanted.wait_for(Need::Cloud, ErrorInfo::new(OFFLINE));
         }
         self.slots.get_mut(&id).map(Slot::stop).unwrap_or_default()

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 
+use super::wanted::instead;
 use super::{LauncherState, Progress};
 use crate::launcher::content::Healing;
 use crate::launcher::event::{Action, Ticket};
@@ -173,8 +174,8 @@ impl LauncherState {
                 Progress::Reverting { .. } => {}
                 Progress::Reverted(_) if !stopped.contains(&wanted.id) => {}
                 Progress::Reverted(own) => {
-                    let message = format!("{}; what ran instead: {}", own.message, error.message);
-                    wanted.fail(ErrorInfo::new(message));
+                    let error = instead(own, &error.message);
+                    wanted.fail(error);
                 }
                 _ if needs_it && healing == Healing::Begins => {
                     wanted.wait_for_healing(error.clone());
@@ -182,8 +183,8 @@ impl LauncherState {
                 _ if needs_it => wanted.fail(error.clone()),
                 // It was an old version that ran, since the wanted one cannot.
                 Progress::Failed(own) if stopped.contains(&wanted.id) => {
-                    let message = format!("{}; what ran instead: {}", own.message, error.message);
-                    wanted.fail(ErrorInfo::new(message));
+                    let error = instead(own, &error.message);
+                    wanted.fail(error);
                 }
                 Progress::Started | Progress::NotChanged(..) if stopped.contains(&wanted.id) => {
                     wanted.fail(error.clone());

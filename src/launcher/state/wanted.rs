@@ -234,6 +234,11 @@ impl Wanted {
     }
 }
 
+/// A version failed, and what ran in its place ended.
+pub(super) fn instead(own: &ErrorInfo, after: &str) -> ErrorInfo {
+    ErrorInfo::new(format!("{}; what ran instead: {after}", own.message))
+}
+
 /// A version failed, and then the one before.
 pub(super) fn both(error: &ErrorInfo, after: &ErrorInfo) -> ErrorInfo {
     let message = format!(
