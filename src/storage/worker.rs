@@ -98,6 +98,8 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T, StorageError> + Send + 'static,
     {
+        #[cfg(test)]
+        let _clock = hold_clock();
         let (answer, outcome) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let outcome = work(connection);
@@ -113,6 +115,17 @@ impl Database {
             .map_err(|_| StorageError::Closed)?;
         outcome.await.map_err(|_| StorageError::Closed)?
     }
+}
+
+/// The paused clock of a test leaps to its next timer when all tasks wait, and does
+/// not see that the owner thread works for one of them. It sees blocking tasks: one
+/// lives until what this returns is dropped.
+#[cfg(test)]
+fn hold_clock() -> std::sync::mpsc::Sender<()> {
+    let (held, released) = std::sync::mpsc::channel();
+    tokio::task::spawn_blocking(move || released.recv());
+
+    held
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ impl FakeHost {
             let mut book = self.book();
             book.changing.clear();
             book.networks.restarted();
+            book.devices.restarted();
         }
         Self::with(self.book.clone(), self.slow.clone())
     }

@@ -15,6 +15,11 @@ pub(in crate::launcher) struct FakeDevices {
     unplugged: BTreeSet<String>,
     /// Who has which.
     users: BTreeMap<InstanceId, BTreeSet<String>>,
+    /// Users that were there when SM started, and were not taken over: it does not
+    /// know what they have.
+    leftovers: BTreeSet<InstanceId>,
+    /// Leftovers that could not be stopped. They hold up nobody.
+    stuck: BTreeSet<InstanceId>,
 }
 
 impl FakeDevices {
@@ -48,7 +53,8 @@ impl FakeDevices {
             let users = self
                 .users
                 .iter()
-                .filter(|(user, names)| **user != id && names.contains(*name));
+                .filter(|(user, names)| **user != id && names.contains(*name))
+                .filter(|(user, _)| !self.stuck.contains(user));
             limit > 0 && users.count() as u64 >= limit
         });
         let faults = too_many
@@ -60,6 +66,24 @@ impl FakeDevices {
 
     pub(super) fn give_back(&mut self, id: InstanceId) {
         self.users.remove(&id);
+        self.leftovers.remove(&id);
+        self.stuck.remove(&id);
+    }
+
+    /// SM starts.
+    pub(super) fn restarted(&mut self) {
+        self.leftovers = self.users.keys().copied().collect();
+    }
+
+    pub(super) fn adopt(&mut self, id: InstanceId) {
+        self.leftovers.remove(&id);
+        self.stuck.remove(&id);
+    }
+
+    pub(super) fn release_is_refused(&mut self, id: InstanceId) {
+        if self.leftovers.contains(&id) {
+            self.stuck.insert(id);
+        }
     }
 }
 

@@ -232,6 +232,7 @@ impl Host for FakeHost {
         book.step(target.id);
         if book.refuse_releases > 0 {
             book.refuse_releases -= 1;
+            book.devices.release_is_refused(target.id);
             return Err(refused(&format!("release of {resource:?}")));
         }
         if book.held.remove(&(target.id, resource)) && resource == Resource::Unit {
@@ -279,6 +280,7 @@ impl Host for FakeHost {
     }
 
     async fn adopt(&self, blueprint: &Blueprint) -> Result<Adopted, HostError> {
+        self.book().devices.adopt(blueprint.id);
         match self.book().networks.adopt(blueprint) {
             Ok(()) => Ok(Adopted::Wholly),
             Err(error) if error.needs_restart() => Err(error),

@@ -56,7 +56,7 @@ async fn happens(unit: Unit, what: Happening) -> Unit {
         Happening::List(priorities, force) => unit.launcher.run(desired(priorities, force)).await,
         Happening::Share(limit) => {
             // The machine judges starts by what is in force when they come.
-            unit.idle().await;
+            unit.calm().await;
             unit.host.devices_are(&[("camera", u64::from(limit))]);
             unit.idle().await;
         }
@@ -96,7 +96,7 @@ proptest! {
             unit.host.book().refuse_releases = 0;
             unit.host.unplugged_are(&[]);
             tokio::time::advance(std::time::Duration::from_secs(3)).await;
-            unit.idle().await;
+            unit.calm().await;
             unit.host.devices_are(&[("camera", u64::from(limit))]);
             unit.idle().await;
 

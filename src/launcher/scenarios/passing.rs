@@ -29,7 +29,7 @@ impl Unit {
     }
 
     /// What can happen without time has happened.
-    async fn calm(&self) {
+    pub(super) async fn calm(&self) {
         for _ in 0..ROUNDS {
             at_once(self.launcher.alive()).await;
             for _ in 0..20 {
