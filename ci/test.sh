@@ -29,7 +29,8 @@ Runs all checks, or these alone, in this order: ${STEPS[*]}
   cross     build for aarch64, started in an emulator
   fuzz      each fuzz target for a short time
   lab       the test device itself
-  emulated  the emulated test device itself, and VLANs, which it has
+  emulated  the emulated test device itself, and what it has a kernel of its own
+            for: VLANs, and services on cgroup v2
   cuts      power cuts: replayed ones, and some of an emulated device
   devices   device tests
   demo      ci/demo.sh
@@ -135,6 +136,7 @@ step_lab() { ci/lab/selftest.sh; }
 step_emulated() {
     ci/lab/selftest-emulated.sh
     ci/lab/vlan.sh
+    ci/lab/cgroup2.sh --bin "$TARGET/release"
 }
 
 step_cuts() {
