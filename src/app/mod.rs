@@ -7,6 +7,7 @@
 //! are left running, unless they are to end with us (`ending`).
 
 mod ending;
+mod memory;
 mod overview;
 mod reset;
 mod status;
@@ -174,6 +175,7 @@ impl Unit {
             warn!(error = %Chain(&error), "the firewall is not in place");
         }
         tasks.spawn(named("launcher", launcher_task.run()));
+        tasks.spawn(named("memory", memory::give_back(launcher.status())));
         tasks.spawn(named("content check", check));
         tasks.spawn(named("signal for the check", pass_on(check_wanted, demand)));
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::directories::shared_directories;
 use super::error::{ConfigError, Problems, Warning};
