@@ -15,6 +15,7 @@ mod probe;
 mod secrets;
 mod settings;
 mod steps;
+mod user_namespace;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
