@@ -180,7 +180,7 @@ fn assert_runs_apart_with(runtime: &str) {
     let kept = "/var/aos/states/st/state.dat /var/aos/storages/st/file";
     assert_eq!(device.sh(&format!("cat {kept}")), "keptkept");
     let owners = device.sh(&format!("stat -c %u:%g {kept} /var/aos/storages/st"));
-    assert_eq!(owners, [format!("{UID}:{GID}"); 3].join("\n"));
+    assert_eq!(owners, vec![format!("{UID}:{GID}"); 3].join("\n"));
 
     // Its network, and nothing of the host's.
     assert_eq!(ask("list?path=/sys/class/net"), r#"["eth0", "lo"]"#);

@@ -104,8 +104,17 @@ impl LinuxHost {
                 "network and root filesystem come before the spec",
             ));
         };
-        let plan = blueprint.clone();
-        let devices = blocking(move || find_devices(&plan).map_err(HostError::new)).await?;
+        let bundle = self.bundle(blueprint.id);
+        let (plan, place) = (blueprint.clone(), attachment.clone());
+        // These first: the spec is also about where they lie.
+        let devices = blocking(move || {
+            for (name, text) in [("hosts", place.hosts), ("resolv.conf", place.resolv_conf)] {
+                let path = bundle.join(name);
+                write_file(&path, text.as_bytes(), 0o644).map_err(failed("write", &path))?;
+            }
+            find_devices(&plan).map_err(HostError::new)
+        })
+        .await?;
         let secret = secret.as_deref();
         let own_users = self.has_own_users(blueprint);
         let spec = self.config_text(
@@ -117,20 +126,9 @@ impl LinuxHost {
             own_users,
         )?;
 
-        let bundle = self.bundle(blueprint.id);
-        blocking(move || {
-            for (name, text, mode) in [
-                ("hosts", attachment.hosts.as_bytes(), 0o644),
-                ("resolv.conf", attachment.resolv_conf.as_bytes(), 0o644),
-                // It may have the secret in it.
-                ("config.json", spec.as_slice(), 0o600),
-            ] {
-                let path = bundle.join(name);
-                write_file(&path, text, mode).map_err(failed("write", &path))?;
-            }
-            Ok(())
-        })
-        .await
+        let path = self.bundle(blueprint.id).join("config.json");
+        // It may have the secret in it.
+        blocking(move || write_file(&path, &spec, 0o600).map_err(failed("write", &path))).await
     }
 
     /// Whether an instance gets a user namespace when it is started now.
