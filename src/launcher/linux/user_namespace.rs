@@ -100,3 +100,90 @@ fn options(flags: FsFlags) -> Vec<&'static str> {
     .map(|(_, option)| option)
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir_all, write};
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::Chain;
+
+    fn kernel(most: Option<&str>) -> TempDir {
+        let proc = TempDir::new().unwrap();
+        create_dir_all(proc.path().join("self/ns")).unwrap();
+        create_dir_all(proc.path().join("sys/user")).unwrap();
+        // It leads to no path, as in /proc.
+        symlink("user:[4026531837]", proc.path().join("self/ns/user")).unwrap();
+        if let Some(most) = most {
+            write(proc.path().join("sys/user/max_user_namespaces"), most).unwrap();
+        }
+        proc
+    }
+
+    #[test]
+    fn kernel_that_has_them_is_told_by_its_files() {
+        for most in [None, Some("1\n"), Some("96365\n")] {
+            check_kernel(kernel(most).path()).unwrap();
+        }
+        check_kernel(Path::new("/proc")).unwrap();
+    }
+
+    #[test]
+    fn kernel_without_them_is_an_error_that_says_what_to_do() {
+        let without = TempDir::new().unwrap();
+        let forbidden = kernel(Some("0\n"));
+        for (proc, why) in [
+            (&without, "CONFIG_USER_NS"),
+            (&forbidden, "max_user_namespaces is 0"),
+        ] {
+            let refused = check_kernel(proc.path()).unwrap_err();
+
+            let text = Chain(&refused).to_string();
+            assert!(text.contains(why), "{text}");
+            assert!(
+                text.contains("take the service out of userNamespaces"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root: run ci/test.sh"]
+    fn root_inside_may_pass_and_nobody_may_look_around() {
+        let temp = TempDir::new().unwrap();
+
+        let_pass(temp.path()).unwrap();
+
+        let metadata = fs::metadata(temp.path()).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o710);
+        assert_eq!((metadata.uid(), metadata.gid()), (0, MAPPED_ROOT));
+    }
+
+    #[test]
+    fn parameter_that_there_is_not_is_an_error_with_its_path_and_no_file() {
+        let base = TempDir::new().unwrap();
+        write(base.path().join("known"), "").unwrap();
+        let parameter = |name: &str| (PathBuf::from(name), "42".to_owned());
+
+        let refused = set(base.path(), &[parameter("known"), parameter("unknown")]);
+
+        let text = Chain(&refused.unwrap_err()).to_string();
+        assert!(text.contains("/unknown: No such file"), "{text}");
+        assert_eq!(fs::read_to_string(base.path().join("known")).unwrap(), "42");
+        assert!(!base.path().join("unknown").exists());
+    }
+
+    #[test]
+    fn flags_of_the_host_become_options() {
+        let all = FsFlags::ST_RDONLY | FsFlags::ST_NOSUID | FsFlags::ST_NODEV;
+
+        assert_eq!(options(FsFlags::empty()), [""; 0]);
+        assert_eq!(
+            options(all | FsFlags::ST_NOEXEC | FsFlags::ST_RELATIME),
+            ["ro", "nosuid", "nodev", "noexec"]
+        );
+    }
+}
