@@ -138,10 +138,10 @@ fn assert_network_is_its_own(device: &Device) {
         .command(&["sh", "-c", &serve])
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .expect("the device is there");
     let hostname = ask(&format!("fetch?url=http://{GATEWAY}:8000/hostname"));
-    server.kill().unwrap();
-    server.wait().unwrap();
+    server.kill().expect("it is our child");
+    server.wait().expect("it is our child");
     assert_eq!(hostname.trim(), device.sh("hostname"));
 }
 
