@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::cmclient::{CmClient, CmInputs, CmSettings};
 use crate::config::Config;
@@ -118,6 +118,7 @@ impl Unit {
         let (request_sender, requests) = mpsc::channel(REQUESTS);
 
         let database = open_database(config, &reports)?;
+        debug!("database is open");
         let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
         tasks.spawn(named("IAM client", iam_task.run()));
         let network_settings = NetworkSettings {
@@ -125,6 +126,7 @@ impl Unit {
             ..network_settings(config)
         };
         let (networks, network_task) = Networks::start(database.clone(), network_settings).await?;
+        debug!("networks are restored");
         tasks.spawn(named("network manager", network_task.run()));
         let (resources, monitor) = Resources::start(config, networks.traffic(), reports.clone());
         tasks.spawn(named("resource monitor", monitor.run()));
@@ -140,6 +142,7 @@ impl Unit {
         let users = Users::new(move || content_in_use(&users_of));
         let content = Content::start(content_settings(config, users), database.clone()).await?;
 
+        debug!("content is known");
         let damage = content.damage();
         let (demand, demanded) = mpsc::channel(1);
         let check = content.check(CheckSettings::default(), demanded);
@@ -152,6 +155,7 @@ impl Unit {
             iam.clone(),
         )
         .await?;
+        debug!("systemd is heard");
         let ends = LauncherEnds {
             units,
             damage,
@@ -164,6 +168,7 @@ impl Unit {
         let host = Arc::new(host);
         let (launcher, launcher_task) =
             LauncherTask::start(Arc::clone(&host), database.clone(), ends).await?;
+        debug!("what ran is taken over");
         if let Err(error) = networks.adopted().await {
             // Each instance that starts says so again, as its error.
             warn!(error = %Chain(&error), "the firewall is not in place");

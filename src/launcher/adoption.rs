@@ -2,8 +2,8 @@
 //!
 //! What runs with the inputs that are stored for it is taken over; the rest of
 //! what was found becomes a leftover, which is given back before its instance
-//! starts anew. Some are looked at beside each other, since each is mostly waited
-//! for.
+//! starts anew. All are drawn first, and then taken over together: what is looked at
+//! for one is looked at for all.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use futures_util::{StreamExt as _, stream};
 use tracing::{info, warn};
 
 use super::event::Action;
-use super::host::{Adopted, Found, Host, Order};
+use super::host::{Adopted, Blueprint, Found, Host, Order};
 use super::overrides::Overrides;
 use super::slot::{Slot, TakenOver};
-use super::store::{Held, Stored, StoredInstance};
+use super::store::{Stored, StoredInstance};
 use crate::model::{Chain, InstanceId};
 
-/// Instances that are looked at at a time. Each may block a thread.
-const TOGETHER: usize = 16;
+/// Instances that are drawn, or taken over, at a time.
+const TOGETHER: usize = 256;
 
 /// Rows of instances that are neither desired nor left on the machine.
 pub(super) fn forget_traceless(stored: &Stored, found: &[Found]) -> Vec<Action> {
@@ -51,64 +51,76 @@ pub(super) async fn adopt<H: Host>(
 ) -> Vec<(InstanceId, Slot)> {
     let rows: HashMap<_, _> = stored.instances.iter().map(|row| (row.id, row)).collect();
 
-    let slots = found.iter().map(|each| {
+    let drawn = found.iter().map(|each| {
         let row = rows.get(&each.id).copied();
-        async move { (each.id, slot(host, *each, row, overrides).await) }
+        async move { (each, row, draw(host, *each, row, overrides).await) }
+    });
+    let drawn: Vec<_> = stream::iter(drawn).buffered(TOGETHER).collect().await;
+
+    let slots = drawn.into_iter().map(|(found, row, drawn)| async move {
+        let id = found.id;
+        let taken_over = match drawn {
+            Drawn::Equal(blueprint) => take_over(host, blueprint).await,
+            Drawn::Different(reason) => Err(reason),
+            Drawn::Unknown => Err("it is not known, or not whole".to_owned()),
+        };
+        if let Err(reason) = &taken_over {
+            warn!(instance_id = %id, reason, "what was found is not taken over");
+        }
+        info!(instance_id = %id, adopted = taken_over.is_ok(), "found on this machine");
+
+        let ident = row.map(|row| row.ident.clone());
+        (id, Slot::found(id, ident, taken_over.ok()))
     });
     stream::iter(slots).buffered(TOGETHER).collect().await
 }
 
-async fn slot<H: Host>(
+/// What was found, beside what is stored for it.
+enum Drawn {
+    /// It was started with these inputs.
+    Equal(Box<Blueprint>),
+    /// It runs, and cannot be taken over for this reason.
+    Different(String),
+    /// Nothing is stored for it, or not all of it is there.
+    Unknown,
+}
+
+async fn draw<H: Host>(
     host: &H,
     found: Found,
     row: Option<&StoredInstance>,
     overrides: &Overrides,
-) -> Slot {
-    let id = found.id;
+) -> Drawn {
     let held = row.and_then(|row| row.held.as_ref());
-    let taken_over = match held.filter(|_| found.whole) {
-        None => None,
-        Some(held) => take_over(host, id, held, overrides)
-            .await
-            .inspect_err(|reason| {
-                warn!(instance_id = %id, reason, "a running instance is not taken over");
-            })
-            .ok(),
+    let Some(held) = held.filter(|_| found.whole) else {
+        return Drawn::Unknown;
     };
-    info!(instance_id = %id, adopted = taken_over.is_some(), "found on this machine");
+    let order = Order {
+        id: found.id,
+        info: held.info.clone(),
+        service: held.service.clone(),
+        variables: overrides.of(&held.info.ident),
+    };
 
-    Slot::found(id, row.map(|row| row.ident.clone()), taken_over)
+    match host.prepare(&order).await {
+        Ok(blueprint) if blueprint.fingerprint == held.fingerprint => {
+            Drawn::Equal(Box::new(blueprint))
+        }
+        Ok(_) => Drawn::Different("it was started with other inputs".to_owned()),
+        Err(error) => Drawn::Different(Chain(&error).to_string()),
+    }
 }
 
-async fn take_over<H: Host>(
-    host: &H,
-    id: InstanceId,
-    held: &Held,
-    overrides: &Overrides,
-) -> Result<TakenOver, String> {
-    let blueprint = host
-        .prepare(&Order {
-            id,
-            info: held.info.clone(),
-            service: held.service.clone(),
-            variables: overrides.of(&held.info.ident),
-        })
-        .await
-        .map_err(|error| Chain(&error).to_string())?;
-    if blueprint.fingerprint != held.fingerprint {
-        return Err("it was started with other inputs".to_owned());
-    }
-    let adopted = host
-        .adopt(&blueprint)
-        .await
-        .map_err(|error| Chain(&error).to_string())?;
+async fn take_over<H: Host>(host: &H, blueprint: Box<Blueprint>) -> Result<TakenOver, String> {
+    let adopted = host.adopt(&blueprint).await;
+    let adopted = adopted.map_err(|error| Chain(&error).to_string())?;
     if let Adopted::WithoutNetwork(error) = &adopted {
-        warn!(instance_id = %id, error = %Chain(error),
+        warn!(instance_id = %blueprint.id, error = %Chain(error),
             "a running instance is taken over without its place in the network");
     }
 
     Ok(TakenOver {
-        blueprint: Arc::new(blueprint),
+        blueprint: Arc::from(blueprint),
         has_network: matches!(adopted, Adopted::Wholly),
     })
 }

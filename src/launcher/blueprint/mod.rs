@@ -128,7 +128,7 @@ struct Inputs<'a> {
 /// that another configuration restarts nobody.
 pub(crate) fn draw(
     order: &Order,
-    service: ServiceContent,
+    service: Arc<ServiceContent>,
     machine: &Machine<'_>,
 ) -> Result<Blueprint, BlueprintError> {
     check(&service.image, &service.config)?;
@@ -146,7 +146,7 @@ pub(crate) fn draw(
         start_burst: policy.burst,
         probes,
         fingerprint: fingerprint(order, &service, machine),
-        service: Arc::new(service),
+        service,
     })
 }
 

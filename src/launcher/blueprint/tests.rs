@@ -58,7 +58,9 @@ fn print(info: &InstanceInfo, service: ServiceContent, binds: &[&str], hosts: &[
         hosts: &hosts,
     };
 
-    draw(&order(info), service, &machine).unwrap().fingerprint
+    draw(&order(info), Arc::new(service), &machine)
+        .unwrap()
+        .fingerprint
 }
 
 fn order(info: &InstanceInfo) -> Order {
@@ -85,7 +87,9 @@ fn other_variables_are_another_fingerprint() {
                 .into(),
             ..order(&info())
         };
-        draw(&order, service(), &machine).unwrap().fingerprint
+        draw(&order, Arc::new(service()), &machine)
+            .unwrap()
+            .fingerprint
     };
 
     assert_ne!(print(&[]), print(&["A=1"]));
@@ -117,7 +121,7 @@ fn reach_of(change: impl FnOnce(&mut NetworkParameters)) -> Blueprint {
         host_binds: &[],
         hosts: &[],
     };
-    draw(&order(&networked(change)), service(), &machine).unwrap()
+    draw(&order(&networked(change)), Arc::new(service()), &machine).unwrap()
 }
 
 fn rule(port: &str) -> FirewallRule {
@@ -241,7 +245,7 @@ fn window_and_burst_are_those_of_the_service() {
         hosts: &[],
     };
 
-    let blueprint = draw(&order(&info()), service, &machine).unwrap();
+    let blueprint = draw(&order(&info()), Arc::new(service), &machine).unwrap();
 
     assert_eq!(blueprint.start_window, Duration::from_secs(6));
     assert_eq!(blueprint.start_burst, 9);
@@ -274,7 +278,7 @@ fn what_cannot_run_gets_no_blueprint() {
             hosts: &[],
         };
 
-        let refused = draw(&order(&info()), service, &machine);
+        let refused = draw(&order(&info()), Arc::new(service), &machine);
 
         assert_eq!(refused.unwrap_err().to_string(), text);
     }

@@ -13,6 +13,7 @@ mod mend;
 mod network;
 mod probe;
 mod secrets;
+mod services;
 mod settings;
 mod steps;
 mod user_namespace;
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::warn;
 
 use super::blueprint::{Machine, draw};
@@ -47,10 +48,14 @@ use crate::resourcemanager::UnitConfigs;
 use directories::{blocking, failed, ids_in, private_directory, remove_spec};
 use network::{attach_request, of_network};
 use secrets::Registrations;
+use services::Services;
 
 pub use directories::started_at;
 pub use in_use::content_in_use;
 pub use settings::LinuxSettings;
+
+/// See [`LinuxHost::looks`].
+const LOOKS: usize = 8;
 
 /// Where the kernel names its boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -80,6 +85,9 @@ pub struct LinuxHost {
     /// Names the boot of the machine.
     boot: Arc<str>,
     held: Mutex<HashMap<InstanceId, Held>>,
+    services: Services,
+    /// Running instances whose files are looked at at a time. Each blocks a thread.
+    looks: Semaphore,
     told_of_crun: AtomicBool,
 }
 
@@ -124,6 +132,8 @@ impl LinuxHost {
             systemd,
             boot,
             held: Mutex::default(),
+            services: Services::default(),
+            looks: Semaphore::new(LOOKS),
             told_of_crun: AtomicBool::new(false),
         };
         Ok((host, changes))
@@ -171,11 +181,9 @@ impl Host for LinuxHost {
     }
 
     async fn prepare(&self, order: &Order) -> Result<Blueprint, HostError> {
-        let service = self
-            .content
-            .service(&order.service)
-            .await
-            .map_err(HostError::new)?;
+        let read = || self.content.service(&order.service);
+        let service = self.services.get(&order.service, read).await;
+        let service = service.map_err(HostError::new)?;
         let machine = Machine {
             host_binds: &self.settings.host_binds,
             hosts: &self.settings.hosts,

@@ -28,6 +28,7 @@ impl LinuxHost {
             .adopt(attach_request(blueprint))
             .await
             .map_err(of_network)?;
+        let _turn = self.looks.acquire().await;
         self.rewrite_texts(blueprint.id, attachment.clone()).await?;
 
         self.mend(blueprint, &attachment).await

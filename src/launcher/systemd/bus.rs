@@ -1,12 +1,16 @@
 //! systemd's D-Bus interfaces, as far as they are used.
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath};
 
 use super::names::{TARGET, UNIT_PATTERN, instance_of_unit, unit_name, unit_path};
 use super::tracker::{ExitRecord, Observation, unit_state};
 use crate::model::InstanceId;
+
+/// Units that are looked at at a time, with five calls each. The bus refuses calls of
+/// a connection that waits for 128 answers.
+pub(crate) const TOGETHER: usize = 8;
 
 /// One row of `ListUnitsByPatterns`: name, description, load state, active
 /// state, sub-state, followed unit, unit path, job id, job type, job path.
@@ -109,9 +113,18 @@ pub(crate) async fn service(
 /// Looks at one unit.
 pub(crate) async fn look_at(connection: &Connection, id: InstanceId) -> zbus::Result<Observation> {
     let unit = unit(connection, id).await?;
+    let (state, seen) = tokio::try_join!(unit.active_state(), service_part(connection, id))?;
+
+    Ok(Observation {
+        state: Some(unit_state(&state)),
+        ..seen
+    })
+}
+
+/// Looks at what a list of units does not tell.
+async fn service_part(connection: &Connection, id: InstanceId) -> zbus::Result<Observation> {
     let service = service(connection, id).await?;
-    let (state, result, stamp, code, status, restarts) = tokio::try_join!(
-        unit.active_state(),
+    let (result, stamp, code, status, restarts) = tokio::try_join!(
         service.result(),
         service.exec_main_exit_timestamp_monotonic(),
         service.exec_main_code(),
@@ -120,7 +133,7 @@ pub(crate) async fn look_at(connection: &Connection, id: InstanceId) -> zbus::Re
     )?;
 
     Ok(Observation {
-        state: Some(unit_state(&state)),
+        state: None,
         result: Some(result),
         exit: Some(ExitRecord {
             stamp,
@@ -164,18 +177,12 @@ pub(crate) async fn is_all_stopping(connection: &Connection) -> zbus::Result<boo
 }
 
 /// The state that a unit stays in, if it does: not while it has a job, nor on
-/// the way to a restart, which goes through `failed` and `inactive`. `None`:
-/// systemd does not have the unit.
-pub(crate) async fn settled_state(
-    connection: &Connection,
-    id: InstanceId,
-) -> zbus::Result<Option<Observation>> {
-    let row = listed(connection, id).await?;
-
-    Ok(row.map(|row| Observation {
+/// the way to a restart, which goes through `failed` and `inactive`.
+pub(crate) fn settled_state(row: &UnitRow) -> Observation {
+    Observation {
         state: (row.7 == 0).then(|| unit_state(&row.3)),
         ..Observation::default()
-    }))
+    }
 }
 
 async fn list(connection: &Connection, pattern: &str) -> zbus::Result<Vec<(InstanceId, UnitRow)>> {
@@ -188,18 +195,21 @@ async fn list(connection: &Connection, pattern: &str) -> zbus::Result<Vec<(Insta
         .collect())
 }
 
-/// Looks at all units of instances.
+/// Looks at all units of instances, some at a time.
 pub(crate) async fn look_at_all(
     connection: &Connection,
 ) -> zbus::Result<Vec<(InstanceId, Observation)>> {
     let units = loaded_units(connection).await?;
 
-    try_join_all(
-        units
-            .into_iter()
-            .map(|(id, _)| async move { look_at(connection, id).await.map(|seen| (id, seen)) }),
-    )
-    .await
+    stream::iter(units)
+        .map(|(id, row)| async move {
+            let seen = service_part(connection, id).await?;
+            let state = Some(unit_state(&row.3));
+            Ok((id, Observation { state, ..seen }))
+        })
+        .buffer_unordered(TOGETHER)
+        .try_collect()
+        .await
 }
 
 /// Whether systemd says that it does not have the unit.

@@ -37,7 +37,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch as channel};
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch as channel};
 use zbus::Connection;
 
 use super::{Exit, UnitChange, UnitState};
@@ -154,6 +155,15 @@ pub(crate) struct ListedUnit {
     pub restarting: bool,
 }
 
+/// Microseconds of the clock that systemd stamps the ends of processes with.
+fn monotonic_now() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every kernel has this clock");
+    Duration::from(now)
+        .as_micros()
+        .try_into()
+        .unwrap_or(u64::MAX)
+}
+
 /// The system bus.
 #[derive(Debug)]
 pub(crate) struct SystemBus;
@@ -174,6 +184,8 @@ pub(crate) struct Systemd {
     connection: channel::Receiver<Option<Connection>>,
     jobs: broadcast::WeakSender<JobEvent>,
     reloads: Arc<Reloads>,
+    /// Calls that nothing else bounds.
+    calls: Arc<Semaphore>,
     files: UnitFiles,
 }
 
@@ -185,13 +197,14 @@ impl Systemd {
         settings: SystemdSettings,
     ) -> Result<(Self, mpsc::Receiver<UnitChange>), SystemdError> {
         let (connection, feed) = watch::open(&bus).await.map_err(SystemdError::Connect)?;
-        let mut tracker = Tracker::default();
-        let present = bus::look_at_all(&connection)
+        let mut tracker = Tracker::beginning(monotonic_now());
+        let present = bus::loaded_units(&connection)
             .await
             .map_err(SystemdError::Connect)?;
-        for (id, seen) in present {
-            // What is there already is no change.
-            drop(tracker.see(tracker.now(), id, seen));
+        for (id, row) in present {
+            // What is there already is no change. The rest of it is looked at while
+            // we go on.
+            tracker.begin(id, tracker::unit_state(&row.3));
         }
 
         let (connection_sender, connection_receiver) = channel::channel(Some(connection.clone()));
@@ -201,6 +214,7 @@ impl Systemd {
             connection: connection_receiver,
             jobs: jobs.downgrade(),
             reloads: Arc::default(),
+            calls: Arc::new(Semaphore::new(bus::TOGETHER)),
             files: UnitFiles::new(&settings.unit_dir),
             settings: Arc::new(settings),
         };

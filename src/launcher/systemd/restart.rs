@@ -14,6 +14,7 @@ impl Systemd {
     /// systemd has begun; what comes of it is told by changes. A unit that does not
     /// run is left alone, so that a stop always wins.
     pub(crate) async fn restart(&self, id: InstanceId) -> Result<(), SystemdError> {
+        let _turn = self.calls.acquire().await;
         let connection = self.connection()?;
         let manager = ManagerProxy::new(&connection)
             .await

@@ -149,6 +149,8 @@ impl Systemd {
         id: InstanceId,
         job: &OwnedObjectPath,
     ) -> Result<Option<String>, SystemdError> {
+        // All who wait ask at the same time.
+        let _turn = self.calls.acquire().await;
         let Ok(connection) = self.connection() else {
             return Ok(None);
         };

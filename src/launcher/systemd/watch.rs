@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use zbus::{Connection, OwnedObjectPath};
 
 use super::cgroups::lacked_memory;
-use super::looks::{Look, Looks, PAUSE};
+use super::looks::{Look, Looks, PAUSE, Scope};
 use super::names::container_cgroup;
 use super::signal_feed::{Signal, SignalFeed};
 use super::tracker::Tracker;
@@ -74,6 +74,7 @@ impl<C: Connect> Watch<C> {
     /// Runs until nobody listens any more.
     pub(crate) async fn run(mut self, mut connection: Connection, mut feed: SignalFeed) {
         let mut looks = Looks::default();
+        looks.first(&connection, self.tracker.now());
 
         loop {
             let event = tokio::select! {
@@ -103,8 +104,9 @@ impl<C: Connect> Watch<C> {
                     }
                 }
                 Event::Looked(look) => {
+                    let scope = look.scope;
                     if self.compare(look).is_err() {
-                        looks.all_after_a_pause(&connection, now);
+                        looks.again_after_a_pause(&connection, now, scope);
                     }
                 }
                 Event::Lost => {
@@ -151,15 +153,18 @@ impl<C: Connect> Watch<C> {
         let seen = look.seen.map_err(|error| {
             warn!(error = %Chain(&error), "cannot look at the units of instances");
         })?;
-        let present = seen.iter().map(|&(id, _)| id).collect();
-        for (id, seen) in seen {
-            let changes = match seen {
-                Some(seen) => self.tracker.see(look.then, id, seen),
-                None => self.tracker.miss(look.then, id),
+        let present = seen.iter().map(|seen| seen.id).collect();
+        for seen in seen {
+            let changes = match (seen.unit, look.scope) {
+                (Some(unit), Scope::First) => self.tracker.meet(seen.then, seen.id, unit),
+                (Some(unit), Scope::Some | Scope::All) => {
+                    self.tracker.see(seen.then, seen.id, unit)
+                }
+                (None, _) => self.tracker.miss(seen.then, seen.id),
             };
             self.tell(changes);
         }
-        if look.all {
+        if look.scope != Scope::Some {
             let changes = self.tracker.miss_others(look.then, &present);
             self.tell(changes);
             self.tell_jobs(JobEvent::Missed);

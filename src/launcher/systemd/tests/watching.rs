@@ -189,3 +189,51 @@ async fn lack_of_memory_is_found_where_systemd_does_not_tell() {
     assert_eq!(bench.event().await, UnitEvent::OutOfMemory);
     assert_eq!(bench.event().await, UnitEvent::Exited(Exit::Signal(9)));
 }
+
+/// The bus refuses the calls of who waits for 128 answers.
+#[tokio::test]
+async fn however_many_units_there_are_few_questions_are_asked_at_a_time() {
+    let manager = FakeManager::default();
+    for number in 1000..1300 {
+        let id = InstanceId::from_u128(number);
+        manager.book().units.insert(id, unit("active", "success"));
+    }
+
+    let mut bench = Bench::with(manager).await;
+    bench.start().await.unwrap();
+    assert_eq!(bench.event().await, state(UnitState::Active, "success"));
+    // The first look has ended by the end of the next one.
+    bench.manager.book().units.get_mut(&id()).unwrap().restarts = 1;
+    bench.manager.say_reloaded().await;
+    assert_eq!(bench.event().await, UnitEvent::Restarted);
+
+    let most = bench.manager.most_asked();
+    assert!((2..=2 * bus::TOGETHER).contains(&most), "{most}");
+}
+
+#[tokio::test]
+async fn units_that_are_read_again_share_their_lists() {
+    let manager = FakeManager::default();
+    let ids: Vec<_> = (1000..1300).map(InstanceId::from_u128).collect();
+    for id in &ids {
+        manager.book().units.insert(*id, unit("active", "success"));
+    }
+    let mut bench = Bench::with(manager).await;
+
+    for id in &ids {
+        bench.manager.say_removed(*id).await;
+    }
+    bench.manager.book().units.clear();
+    bench.manager.say_removed(id()).await;
+    bench.manager.say_removed(ids[7]).await;
+    loop {
+        let change = timeout(LONG, bench.changes.recv()).await.unwrap().unwrap();
+        if change.id == ids[7] {
+            assert_eq!(change.event, state(UnitState::Inactive, "success"));
+            break;
+        }
+    }
+
+    let lists = bench.manager.lists();
+    assert!(lists < ids.len() / 3, "{lists}");
+}

@@ -13,6 +13,9 @@ use crate::model::InstanceId;
 /// `Result` of a unit that used more memory than it may.
 const OUT_OF_MEMORY: &str = "oom-kill";
 
+/// `Result` of a unit that runs.
+const SUCCESS: &str = "success";
+
 /// What is known of the end of a main process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExitRecord {
@@ -60,7 +63,7 @@ pub(crate) struct Heard {
 }
 
 /// A moment between two signals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
 #[derive(Debug, Default)]
@@ -81,9 +84,29 @@ struct Unit {
 pub(crate) struct Tracker {
     units: BTreeMap<InstanceId, Unit>,
     signals: u64,
+    /// Microseconds of the monotonic clock. What ended before is no news.
+    beginning: u64,
 }
 
 impl Tracker {
+    /// For units that are there already: what ended before this moment, in
+    /// microseconds of the monotonic clock, is not told.
+    pub(crate) fn beginning(moment: u64) -> Self {
+        Self {
+            beginning: moment,
+            ..Self::default()
+        }
+    }
+
+    /// A unit that is there already, in this state.
+    pub(crate) fn begin(&mut self, id: InstanceId, state: UnitState) {
+        let unit = self.units.entry(id).or_default();
+        if state == UnitState::Active {
+            SUCCESS.clone_into(&mut unit.result);
+        }
+        unit.told = Some((state, unit.result.clone()));
+    }
+
     /// Takes a signal in.
     pub(crate) fn hear(&mut self, id: InstanceId, mut seen: Observation) -> Heard {
         self.signals += 1;
@@ -120,6 +143,29 @@ impl Tracker {
         }
 
         unit.take(id, seen)
+    }
+
+    /// Takes in what the first look saw, which began at `then`: all but an end since
+    /// the beginning was so before.
+    pub(crate) fn meet(
+        &mut self,
+        then: Moment,
+        id: InstanceId,
+        seen: Observation,
+    ) -> Vec<UnitChange> {
+        let is_news = seen.exit.is_some_and(|exit| exit.stamp > self.beginning);
+        let changes = self.see(then, id, seen);
+        if is_news {
+            return changes;
+        }
+
+        // Nobody was told of the end before a restart that is yet to come.
+        if !changes.is_empty()
+            && let Some(unit) = self.units.get_mut(&id)
+        {
+            unit.told_exit = false;
+        }
+        Vec::new()
     }
 
     /// Takes in that a look that began at `then` found no such unit.

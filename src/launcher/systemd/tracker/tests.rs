@@ -306,3 +306,59 @@ fn lack_of_memory_is_told_before_the_end_and_once() {
     );
     assert_eq!(again, []);
 }
+
+#[test]
+fn what_was_so_before_the_beginning_is_not_told() {
+    let mut tracker = Tracker::beginning(50);
+    tracker.begin(id(), UnitState::Active);
+
+    let repeated = hear(&mut tracker, unit(UnitState::Active));
+    let ended_before = Observation {
+        restarts: Some(3),
+        ..service("success", 49, 1, 7)
+    };
+    let met = tracker.meet(tracker.now(), id(), ended_before);
+    let crash = hear(
+        &mut tracker,
+        Observation {
+            restarts: Some(4),
+            ..service("success", 0, 0, 0)
+        },
+    );
+
+    assert_eq!((repeated, events(met)), (vec![], vec![]));
+    assert_eq!(crash, [UnitEvent::Restarted]);
+}
+
+#[test]
+fn an_end_since_the_beginning_is_told_when_it_is_met() {
+    let mut tracker = Tracker::beginning(50);
+    tracker.begin(id(), UnitState::Active);
+
+    let seen = Observation {
+        state: Some(UnitState::Failed),
+        ..service("exit-code", 51, 1, 7)
+    };
+    let met = tracker.meet(tracker.now(), id(), seen);
+
+    assert_eq!(
+        events(met),
+        [
+            UnitEvent::Exited(Exit::Code(7)),
+            state(UnitState::Failed, "exit-code")
+        ]
+    );
+}
+
+#[test]
+fn what_was_heard_is_newer_than_what_is_met() {
+    let mut tracker = Tracker::beginning(50);
+    tracker.begin(id(), UnitState::Active);
+    let then = tracker.now();
+    let heard = hear(&mut tracker, service("exit-code", 51, 1, 7));
+
+    let met = tracker.meet(then, id(), service("exit-code", 51, 1, 7));
+
+    assert_eq!(heard, [UnitEvent::Exited(Exit::Code(7))]);
+    assert_eq!(met, []);
+}

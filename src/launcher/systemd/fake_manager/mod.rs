@@ -1,5 +1,7 @@
 //! A service manager for tests: systemd's interfaces on a socket pair.
 
+mod unit;
+
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,7 @@ use super::bus::UnitRow;
 use super::names::{instance_of_unit, unit_path};
 use super::watch::Connect;
 use crate::model::InstanceId;
+use unit::{Service, Unit};
 
 const MANAGER: &str = "/org/freedesktop/systemd1";
 const MANAGER_NAME: &str = "org.freedesktop.systemd1.Manager";
@@ -56,6 +59,9 @@ pub(super) struct Book {
     /// Drop-ins are missed until the next reload.
     pub misses_drop_ins: bool,
     jobs: u32,
+    /// Questions after results that wait for their answers, and the most of them.
+    asking: (usize, usize),
+    lists: usize,
     /// Connections that were made; only the last one lives.
     server: Option<Connection>,
 }
@@ -111,6 +117,23 @@ impl FakeManager {
         if let Some(server) = server {
             server.close().await.unwrap();
         }
+    }
+
+    /// The most questions after results that waited at the same time.
+    pub(super) fn most_asked(&self) -> usize {
+        self.book().asking.1
+    }
+
+    /// How often units were listed.
+    pub(super) fn lists(&self) -> usize {
+        self.book().lists
+    }
+
+    /// systemd forgets a unit, and has it again.
+    pub(super) async fn say_removed(&self, id: InstanceId) {
+        let path = ObjectPath::try_from(unit_path(id)).unwrap();
+        let body = (super::names::unit_name(id), path);
+        self.emit(MANAGER, MANAGER_NAME, "UnitRemoved", &body).await;
     }
 
     pub(super) async fn say_reloaded(&self) {
@@ -282,11 +305,7 @@ impl Manager {
             .get(&id)
             .is_some_and(|unit| unit.need_reload);
         if !kept && self.0.book().units.remove(&id).is_some() {
-            let path = ObjectPath::try_from(unit_path(id)).unwrap();
-            let body = (name, path);
-            self.0
-                .emit(MANAGER, MANAGER_NAME, "UnitRemoved", &body)
-                .await;
+            self.0.say_removed(id).await;
         }
     }
 
@@ -298,6 +317,7 @@ impl Manager {
 
     #[expect(clippy::needless_pass_by_value, reason = "so they come from the bus")]
     fn list_units_by_patterns(&self, _states: Vec<&str>, patterns: Vec<&str>) -> Vec<UnitRow> {
+        self.0.book().lists += 1;
         let root: OwnedObjectPath = ObjectPath::try_from("/").unwrap().into();
         let wanted = |id| {
             patterns.contains(&super::names::UNIT_PATTERN)
@@ -326,71 +346,5 @@ impl Manager {
                 )
             })
             .collect()
-    }
-}
-
-struct Unit(FakeManager, InstanceId);
-
-#[zbus::interface(name = "org.freedesktop.systemd1.Unit")]
-impl Unit {
-    #[zbus(property)]
-    fn active_state(&self) -> String {
-        self.0.book().units[&self.1].state.clone()
-    }
-
-    #[zbus(property)]
-    fn need_daemon_reload(&self) -> bool {
-        self.0.book().units[&self.1].need_reload
-    }
-
-    #[zbus(property)]
-    fn job(&self) -> (u32, OwnedObjectPath) {
-        let job = self.0.book().units[&self.1].job;
-        let path = if job == 0 {
-            "/".to_owned()
-        } else {
-            format!("{MANAGER}/job/{job}")
-        };
-        (job, ObjectPath::try_from(path).unwrap().into())
-    }
-}
-
-struct Service(FakeManager, InstanceId);
-
-#[zbus::interface(name = "org.freedesktop.systemd1.Service")]
-impl Service {
-    #[zbus(property)]
-    fn result(&self) -> String {
-        self.0.book().units[&self.1].result.clone()
-    }
-
-    #[zbus(property, name = "MainPID")]
-    fn main_pid(&self) -> u32 {
-        self.0.book().units[&self.1].main_pid
-    }
-
-    #[zbus(property, name = "NRestarts")]
-    fn n_restarts(&self) -> u32 {
-        self.0.book().units[&self.1].restarts
-    }
-
-    #[zbus(property)]
-    fn kill_signal(&self) -> i32 {
-        15
-    }
-
-    #[zbus(property)]
-    fn exec_main_exit_timestamp_monotonic(&self) -> u64 {
-        self.0.book().units[&self.1].exit.0
-    }
-
-    #[zbus(property)]
-    fn exec_main_code(&self) -> i32 {
-        self.0.book().units[&self.1].exit.1
-    }
-
-    #[zbus(property)]
-    fn exec_main_status(&self) -> i32 {
-        self.0.book().units[&self.1].exit.2
     }
 }
