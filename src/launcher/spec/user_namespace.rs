@@ -121,7 +121,9 @@ pub(super) fn enter(spec: &mut RuntimeSpec, mappings: Mappings, devices: &[Grant
     linux.uid_mappings = mappings.uids;
     linux.gid_mappings = mappings.gids;
     linux.sysctl.retain(|name, _| !is_of_network(name));
-    spec.mounts.retain(|mount| mount.kind != "sysfs");
+    // One that a resource brings along elsewhere is the runtime's to refuse.
+    spec.mounts
+        .retain(|mount| mount.destination != "/sys" || mount.kind != "sysfs");
     for node in linux.devices.drain(..) {
         // Each node was made of one of them, the first at its path.
         let device = devices.iter().find(|device| device.node.path == node.path);
