@@ -122,11 +122,8 @@ impl Unit {
         debug!("database is open");
         let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
         tasks.spawn(named("IAM client", iam_task.run()));
-        let network_settings = NetworkSettings {
-            reports: Some(reports.clone()),
-            ..network_settings(config)
-        };
-        let (networks, network_task) = Networks::start(database.clone(), network_settings).await?;
+        let settings = network_settings(config, Some(&reports));
+        let (networks, network_task) = Networks::start(database.clone(), settings).await?;
         debug!("networks are restored");
         tasks.spawn(named("network manager", network_task.run()));
         let (resources, monitor) = Resources::start(config, networks.traffic(), reports.clone());
@@ -371,8 +368,9 @@ fn iam_settings(config: &Config) -> IamSettings {
     }
 }
 
-fn network_settings(config: &Config) -> NetworkSettings {
+fn network_settings(config: &Config, reports: Option<&mpsc::Sender<Report>>) -> NetworkSettings {
     NetworkSettings {
+        reports: reports.cloned(),
         hosts: config
             .hosts
             .iter()
