@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[expect(dead_code, reason = "each file of tests uses a part of it")]
 mod device;
 
-use device::lab::{Device, PATIENCE, wait_until};
+use device::lab::{Device, PATIENCE, WORKING_DIR, wait_until};
 use device::service::{Service, beside_a_good_one};
 use device::state::{GID, State, Status, UID, assert_reasons, status_of};
 use device::unit::Unit;
@@ -208,4 +208,35 @@ fn probes_that_make_no_sense_are_the_error_of_their_service_alone() {
         &[("bad", &["probe 1", "port 0"]), ("odd", &["treshold"])],
     );
     assert!(status_of(&statuses, "good").is_active(), "{statuses:#?}");
+}
+
+/// Another runtime may come, and is that of the next start.
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
+fn probe_stays_with_the_runtime_that_runs_the_instance() {
+    let device = Device::up();
+    device.start_sm();
+    let mut unit = Unit::start(&device);
+    let probed = Service::sleeper("a").config(exec("date +%N >/storage/asked"));
+    let state = State::new().service(&probed.pack(&device));
+    unit.run_well(&state.instance_with("a", 0, 10, &json!({"storage": "st"})));
+    let before = device.processes();
+
+    let another = format!("{WORKING_DIR}/runc");
+    device.write(&another, "#!/bin/sh\necho 'I know no container'\nexit 1\n");
+    device.sh(&format!("chmod 755 {another}"));
+
+    // More often than it may fail in a row.
+    for _ in 0..5 {
+        let asked = device.sh("cat /var/aos/storages/st/asked");
+        wait_until(PATIENCE, "the next try", || {
+            let now = device.sh("cat /var/aos/storages/st/asked");
+            if now.is_empty() || now == asked {
+                Err("the same")
+            } else {
+                Ok(())
+            }
+        });
+    }
+    assert_eq!(device.processes(), before);
 }

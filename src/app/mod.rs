@@ -7,6 +7,7 @@
 //! are left running, unless they are to end with us (`ending`).
 
 mod ending;
+mod memory;
 mod overview;
 mod reset;
 mod status;
@@ -121,11 +122,8 @@ impl Unit {
         debug!("database is open");
         let (iam, iam_task) = Iam::start(&iam_settings(config), database.clone());
         tasks.spawn(named("IAM client", iam_task.run()));
-        let network_settings = NetworkSettings {
-            reports: Some(reports.clone()),
-            ..network_settings(config)
-        };
-        let (networks, network_task) = Networks::start(database.clone(), network_settings).await?;
+        let settings = network_settings(config, Some(&reports));
+        let (networks, network_task) = Networks::start(database.clone(), settings).await?;
         debug!("networks are restored");
         tasks.spawn(named("network manager", network_task.run()));
         let (resources, monitor) = Resources::start(config, networks.traffic(), reports.clone());
@@ -174,6 +172,7 @@ impl Unit {
             warn!(error = %Chain(&error), "the firewall is not in place");
         }
         tasks.spawn(named("launcher", launcher_task.run()));
+        tasks.spawn(named("memory", memory::give_back(launcher.status())));
         tasks.spawn(named("content check", check));
         tasks.spawn(named("signal for the check", pass_on(check_wanted, demand)));
 
@@ -369,8 +368,9 @@ fn iam_settings(config: &Config) -> IamSettings {
     }
 }
 
-fn network_settings(config: &Config) -> NetworkSettings {
+fn network_settings(config: &Config, reports: Option<&mpsc::Sender<Report>>) -> NetworkSettings {
     NetworkSettings {
+        reports: reports.cloned(),
         hosts: config
             .hosts
             .iter()

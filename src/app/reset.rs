@@ -53,7 +53,7 @@ pub async fn reset(config: Config) -> anyhow::Result<()> {
 async fn stop_instances(config: &Config) -> anyhow::Result<()> {
     let database = Database::in_memory()?;
     let (networks, task) =
-        Networks::start(database.clone(), super::network_settings(config)).await?;
+        Networks::start(database.clone(), super::network_settings(config, None)).await?;
     let task = tokio::spawn(task.run());
     let (iam, _) = Iam::start(&super::iam_settings(config), database.clone());
     let content = Content::start(nowhere(config), database).await?;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::directories::shared_directories;
 use super::error::{ConfigError, Problems, Warning};
@@ -14,6 +14,7 @@ use super::settings::{
     AlertRules, Config, DiskRule, HostEntry, JournalAlerts, Logging, Migration, Monitoring,
     PartitionConfig, RuleConfig, SeccompPolicy, UpdatePolicy,
 };
+use super::user_namespaces::{USER_NAMESPACES, user_namespaces};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CERT_STORAGE: &str = "/var/aos/crypt/sm/";
@@ -107,6 +108,7 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
     let stop_instances_on_exit = root.flag("stopInstancesOnExit").unwrap_or(false);
     let update_policy = root.parsed("updatePolicy", UPDATE_POLICIES, |text| update_policy(&text));
     let seccomp = root.parsed("seccompProfile", SECCOMP_PROFILES, |text| seccomp(&text));
+    let user_namespaces = root.convert("userNamespaces", USER_NAMESPACES, user_namespaces);
     let service_health_check_timeout = root.duration("serviceHealthCheckTimeout", Duration::ZERO);
     let monitoring = in_object(root, "monitoring", |section| monitoring(section, base));
     let logging = in_object(root, "logging", logging);
@@ -141,6 +143,7 @@ fn read_config(root: &mut Section<'_>, base: &Path) -> Option<Config> {
         restrict_host_access,
         stop_instances_on_exit,
         seccomp: seccomp.unwrap_or_default(),
+        user_namespaces: user_namespaces.unwrap_or_default(),
         service_health_check_timeout: service_health_check_timeout
             .unwrap_or(SERVICE_HEALTH_CHECK_TIMEOUT),
         monitoring,

@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod section;
 mod settings;
+mod user_namespaces;
 
 #[cfg(test)]
 mod duration_tests;
@@ -29,3 +30,4 @@ pub use settings::{
     AlertRules, Config, DiskRule, HostEntry, JournalAlerts, Logging, Migration, Monitoring,
     PartitionConfig, RuleConfig, SeccompPolicy, UpdatePolicy,
 };
+pub use user_namespaces::UserNamespaces;

@@ -100,6 +100,22 @@ fn wrong_value_of_a_simple_key_is_named_with_what_is_allowed() {
             r#"seccompProfile is "on", must be default, off or the absolute path of a profile"#,
         ),
         (
+            json!({"userNamespaces": "yes"}),
+            r#"userNamespaces is "yes", must be on, off or a list of service ids"#,
+        ),
+        (
+            json!({"userNamespaces": true}),
+            "userNamespaces is true, must be on, off or a list of service ids",
+        ),
+        (
+            json!({"userNamespaces": ["a", 1]}),
+            r#"userNamespaces is ["a",1], must be on, off or a list of service ids"#,
+        ),
+        (
+            json!({"userNamespaces": [""]}),
+            r#"userNamespaces is [""], must be on, off or a list of service ids"#,
+        ),
+        (
             json!({"updatePolicy": "keepold"}),
             r#"updatePolicy is "keepold", must be keepOld or replace"#,
         ),

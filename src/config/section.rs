@@ -263,7 +263,8 @@ impl<'f> Section<'f> {
         value
     }
 
-    fn convert<T>(
+    /// A value made from what is written, or the problem that it is not `allowed`.
+    pub(super) fn convert<T>(
         &mut self,
         key: &str,
         allowed: &str,

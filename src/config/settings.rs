@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::user_namespaces::UserNamespaces;
+
 /// All settings. Each has a value, and each path is absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -61,6 +63,8 @@ pub struct Config {
     pub journal_alerts: JournalAlerts,
     /// Which system calls services may make.
     pub seccomp: SeccompPolicy,
+    /// Which services get a user namespace of their own.
+    pub user_namespaces: UserNamespaces,
     /// Names of the directories in `/` that every service sees.
     pub host_binds: Vec<String>,
     /// Added to each instance's `/etc/hosts`.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::check::check;
 use super::file::Node;
 use super::{
-    Config, HostEntry, PartitionConfig, Problems, RuleConfig, SeccompPolicy, UpdatePolicy, Warning,
+    Config, HostEntry, PartitionConfig, Problems, RuleConfig, SeccompPolicy, UpdatePolicy,
+    UserNamespaces, Warning,
 };
 
 pub(super) fn checked(text: &str) -> Result<(Config, Vec<Warning>), Problems> {
@@ -79,6 +80,7 @@ fn absent_keys_have_their_defaults() {
     assert_eq!(config.layer_ttl, Duration::from_hours(30 * 24));
     assert_eq!(config.update_policy, UpdatePolicy::KeepOld);
     assert_eq!(config.seccomp, SeccompPolicy::BuiltIn);
+    assert_eq!(config.user_namespaces, UserNamespaces::Off);
     assert_eq!(config.service_health_check_timeout, Duration::from_secs(35));
     assert_eq!(config.monitoring.send_period, Duration::from_mins(1));
     assert_eq!(config.monitoring.poll_period, Duration::from_secs(10));
@@ -124,7 +126,7 @@ fn each_simple_key_is_taken_over() {
         "runnerFeatures": ["crun", "runx"], "unitConfigFile": "unit.cfg", "serviceTtlDays": 10,
         "layerTtlDays": 0, "serviceHealthCheckTimeout": "PT10S", "updatePolicy": "replace",
         "restrictHostAccess": true, "stopInstancesOnExit": true,
-        "seccompProfile": "/etc/aos/seccomp.json",
+        "seccompProfile": "/etc/aos/seccomp.json", "userNamespaces": ["b", "a"],
     }));
 
     assert_eq!(config.cert_storage, "sm");
@@ -151,6 +153,10 @@ fn each_simple_key_is_taken_over() {
     assert_eq!(
         config.seccomp,
         SeccompPolicy::File("/etc/aos/seccomp.json".into())
+    );
+    assert_eq!(
+        config.user_namespaces,
+        UserNamespaces::Services(["a".to_owned(), "b".to_owned()].into())
     );
     assert!(config.restrict_host_access);
     assert!(config.stop_instances_on_exit);

@@ -30,6 +30,7 @@ mod task;
 mod traffic;
 mod troubles;
 
+pub(crate) use apply::netns::run_in_named;
 pub use error::NetworkError;
 pub use firewall::RuleFault;
 pub use handle::{AttachRequest, Attachment, NetworkSettings, Networks, Speeds, TrafficLimits};

@@ -36,9 +36,14 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn up() -> Self {
+        Self::up_with(&[])
+    }
+
+    /// A device that is booted with options of `ci/lab/device up`.
+    pub(crate) fn up_with(options: &[&str]) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("t{}-{number}", process::id());
-        succeed(lab(&["up", &name]));
+        succeed(lab(&["up", &name]).args(options));
         // From here on it is taken down, whatever happens.
         let mut device = Self {
             name,

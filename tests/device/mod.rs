@@ -8,6 +8,7 @@
 //! - [`unit`]: CM and IAM
 //! - [`state`]: the desired state, as a value
 //! - [`service`]: packages made for a test
+//! - [`users`]: who the users of an instance are on the host
 //!
 //! Nothing here knows the service manager from inside: it is looked at as a
 //! peer, a service and an operator see it.
@@ -19,3 +20,4 @@ pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod state;
 pub(crate) mod unit;
+pub(crate) mod users;

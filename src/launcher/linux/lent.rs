@@ -64,7 +64,11 @@ pub(super) fn find_devices(blueprint: &Blueprint) -> Result<Vec<GrantedDevice>, 
         for node in &device.host_devices {
             let mut nodes = Vec::new();
             gather(&device.name, node, &mut nodes)?;
-            granted.extend(nodes.into_iter().map(|node| GrantedDevice { node, access }));
+            granted.extend(nodes.into_iter().map(|(host, node)| GrantedDevice {
+                node,
+                host,
+                access,
+            }));
         }
     }
 
@@ -72,7 +76,11 @@ pub(super) fn find_devices(blueprint: &Blueprint) -> Result<Vec<GrantedDevice>, 
 }
 
 /// The device, or all devices below the directory. Links are followed.
-fn gather(device: &str, place: &HostDevice, nodes: &mut Vec<DeviceNode>) -> Result<(), LentError> {
+fn gather(
+    device: &str,
+    place: &HostDevice,
+    nodes: &mut Vec<(PathBuf, DeviceNode)>,
+) -> Result<(), LentError> {
     let look = |path: &Path, source| LentError::Look {
         device: device.to_owned(),
         path: path.to_owned(),
@@ -80,7 +88,7 @@ fn gather(device: &str, place: &HostDevice, nodes: &mut Vec<DeviceNode>) -> Resu
     };
     let metadata = fs::metadata(&place.host).map_err(|error| look(&place.host, error))?;
     if let Some(node) = node(&metadata, &place.inside) {
-        nodes.push(node);
+        nodes.push((place.host.clone(), node));
         return Ok(());
     }
     if !metadata.is_dir() {
@@ -101,7 +109,7 @@ fn gather(device: &str, place: &HostDevice, nodes: &mut Vec<DeviceNode>) -> Resu
             if is_directory {
                 directories.push((path, inside, depth + 1));
             } else if let Ok(metadata) = fs::metadata(&path) {
-                nodes.extend(node(&metadata, &inside));
+                nodes.extend(node(&metadata, &inside).map(|node| (path, node)));
             }
         }
         if nodes.len() > MOST || directories.len() > MOST || depth > DEPTH {
@@ -187,7 +195,7 @@ mod tests {
         gather("camera", &place, &mut nodes)?;
         let mut nodes: Vec<_> = nodes
             .into_iter()
-            .map(|node| (node.path.display().to_string(), node.major, node.minor))
+            .map(|(_, node)| (node.path.display().to_string(), node.major, node.minor))
             .collect();
         nodes.sort();
         Ok(nodes)

@@ -13,6 +13,7 @@ use super::lent::find_devices;
 use super::steps::RUNTIME_STATES;
 use super::{LinuxHost, in_use};
 use crate::launcher::files::write_file;
+use crate::launcher::rootfs::has_sysfs;
 use crate::launcher::runtime::find_runtime;
 use crate::launcher::systemd::{DropIn, cgroup_mode};
 use crate::launcher::{Blueprint, HostError};
@@ -70,13 +71,16 @@ impl LinuxHost {
         info!(instance_id = %blueprint.id, "config.json is written again");
         let (settings, info) = (self.settings.clone(), blueprint.info.clone());
         let plan = blueprint.clone();
-        let (sources, devices) = blocking(move || {
+        let (sources, devices, own_users) = blocking(move || {
             let gid = plan.service.gid;
             let sources = find_sources(&settings, &bundle, &info, gid, &plan.provision)?;
-            Ok((sources, find_devices(&plan).map_err(HostError::new)?))
+            let devices = find_devices(&plan).map_err(HostError::new)?;
+            // Its root is as it was, whatever the configuration says by now.
+            let own_users = has_sysfs(&bundle).map_err(failed("look for mounts below", &bundle))?;
+            Ok((sources, devices, own_users))
         })
         .await?;
-        let text = self.config_text(blueprint, None, attachment, &sources, &devices)?;
+        let text = self.config_text(blueprint, None, attachment, &sources, &devices, own_users)?;
         blocking(move || write_file(&path, &text, 0o600).map_err(failed("write", &path))).await
     }
 

@@ -16,6 +16,7 @@ mod secrets;
 mod services;
 mod settings;
 mod steps;
+mod user_namespace;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::{Config, SeccompPolicy};
+use crate::config::{Config, SeccompPolicy, UserNamespaces};
 use crate::launcher::systemd::SystemdSettings;
 
 /// What the host takes from the configuration, and where things are.
@@ -23,6 +23,8 @@ pub struct LinuxSettings {
     pub cpus: u64,
     /// Which system calls services may make.
     pub seccomp: SeccompPolicy,
+    /// Which services get a user namespace.
+    pub user_namespaces: UserNamespaces,
     /// Where runtimes are looked for besides, as in `PATH`.
     pub path: OsString,
     /// Runtime directories of the instances, and what else lives until boot.
@@ -47,6 +49,7 @@ impl LinuxSettings {
                 .collect(),
             cpus,
             seccomp: config.seccomp.clone(),
+            user_namespaces: config.user_namespaces.clone(),
             path: std::env::var_os("PATH").unwrap_or_default(),
             run_dir: "/run/aos".into(),
             systemd: SystemdSettings::default(),

@@ -4,24 +4,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::LinuxHost;
 use super::confinement::{controllers, seccomp};
 use super::directories::{blocking, failed, find_sources};
 use super::in_use;
 use super::lent::find_devices;
+use super::user_namespace::{check_kernel, keep_flags, prepare};
 use crate::config::duration_from_json;
 use crate::launcher::files::write_file;
-use crate::launcher::rootfs::{Ingredients, mount_root};
+use crate::launcher::rootfs::{Ingredients, mount_root, remove_root};
 use crate::launcher::runtime::find_runtime;
 use crate::launcher::spec::{
-    GrantedDevice, Sources, Surroundings, mount_points, runtime_spec, tmp_limit,
+    GrantedDevice, Sources, Surroundings, check_users, mount_points, runtime_spec, tmp_limit,
 };
 use crate::launcher::systemd::{
     CgroupMode, DropIn, StartPolicy, SystemdError, cgroup_mode, container_cgroup, stop_signal,
 };
 use crate::launcher::{Blueprint, HostError};
+use crate::model::Chain;
 use crate::networkmanager::Attachment;
 
 /// Where runtimes that run as root keep the state of their containers.
@@ -34,7 +36,22 @@ impl LinuxHost {
         let id = blueprint.id;
         let (info, service) = (blueprint.info.clone(), Arc::clone(&blueprint.service));
         let provision = blueprint.provision.clone();
+        let bundles = self.bundles.clone();
+        // Only an instance with a user namespace needs it now.
+        let netns = if self.has_own_users(blueprint) {
+            check_users(blueprint).map_err(HostError::new)?;
+            let held = self.held();
+            let attachment = held.get(&id).and_then(|held| held.attachment.as_ref());
+            let attachment =
+                attachment.ok_or_else(|| HostError::new("network comes before the root"))?;
+            Some(attachment.netns.clone())
+        } else {
+            None
+        };
         let sources = blocking(move || {
+            if netns.is_some() {
+                check_kernel(Path::new("/proc"))?;
+            }
             let sources = find_sources(&settings, &bundle, &info, service.gid, &provision)?;
             let points = mount_points(&sources, tmp_limit(&service.config));
             let layers: Vec<_> = std::iter::once(&service.root)
@@ -48,9 +65,20 @@ impl LinuxHost {
                 layers,
                 points: &points,
             };
-            if let Err(error) = mount_root(&bundle, &ingredients) {
-                in_use::forget(&records, id).map_err(failed("remove a record in", &records))?;
-                return Err(HostError::new(error));
+            let mounted = mount_root(&bundle, &ingredients).map_err(HostError::new);
+            let prepared = mounted.and_then(|()| {
+                netns.map_or(Ok(()), |netns| {
+                    prepare(&bundles, &bundle, &netns, &service.config)
+                })
+            });
+            if let Err(error) = prepared {
+                match remove_root(&bundle) {
+                    Ok(()) => in_use::forget(&records, id)
+                        .map_err(failed("remove a record in", &records))?,
+                    // What it is made of stays in use.
+                    Err(left) => warn!(instance_id = %id, error = %Chain(&left), "root is left"),
+                }
+                return Err(error);
             }
 
             Ok(sources)
@@ -76,28 +104,41 @@ impl LinuxHost {
                 "network and root filesystem come before the spec",
             ));
         };
-        let plan = blueprint.clone();
-        let devices = blocking(move || find_devices(&plan).map_err(HostError::new)).await?;
-        let secret = secret.as_deref();
-        let spec = self.config_text(blueprint, secret, &attachment, &sources, &devices)?;
-
         let bundle = self.bundle(blueprint.id);
-        blocking(move || {
-            for (name, text, mode) in [
-                ("hosts", attachment.hosts.as_bytes(), 0o644),
-                ("resolv.conf", attachment.resolv_conf.as_bytes(), 0o644),
-                // It may have the secret in it.
-                ("config.json", spec.as_slice(), 0o600),
-            ] {
+        let (plan, place) = (blueprint.clone(), attachment.clone());
+        // These first: the spec is also about where they lie.
+        let devices = blocking(move || {
+            for (name, text) in [("hosts", place.hosts), ("resolv.conf", place.resolv_conf)] {
                 let path = bundle.join(name);
-                write_file(&path, text, mode).map_err(failed("write", &path))?;
+                write_file(&path, text.as_bytes(), 0o644).map_err(failed("write", &path))?;
             }
-            Ok(())
+            find_devices(&plan).map_err(HostError::new)
         })
-        .await
+        .await?;
+        let secret = secret.as_deref();
+        let own_users = self.has_own_users(blueprint);
+        let spec = self.config_text(
+            blueprint,
+            secret,
+            &attachment,
+            &sources,
+            &devices,
+            own_users,
+        )?;
+
+        let path = self.bundle(blueprint.id).join("config.json");
+        // It may have the secret in it.
+        blocking(move || write_file(&path, &spec, 0o600).map_err(failed("write", &path))).await
     }
 
-    /// The text of `config.json`.
+    /// Whether an instance gets a user namespace when it is started now.
+    fn has_own_users(&self, blueprint: &Blueprint) -> bool {
+        let service = &blueprint.info.ident.service_id;
+        self.settings.user_namespaces.include(service.as_str())
+    }
+
+    /// The text of `config.json`; `own_users` says whether the instance's root was
+    /// made for a user namespace.
     pub(super) fn config_text(
         &self,
         blueprint: &Blueprint,
@@ -105,9 +146,10 @@ impl LinuxHost {
         attachment: &Attachment,
         sources: &Sources,
         devices: &[GrantedDevice],
+        own_users: bool,
     ) -> Result<Vec<u8>, HostError> {
         let seccomp = seccomp(&self.settings.seccomp)?;
-        let spec = runtime_spec(
+        let mut spec = runtime_spec(
             blueprint,
             Surroundings {
                 secret,
@@ -118,9 +160,13 @@ impl LinuxHost {
                 cpus: self.settings.cpus,
                 controllers: controllers(&self.settings.systemd.cgroup_root)?,
                 seccomp: seccomp.as_ref(),
+                user_namespace: own_users,
             },
         )
         .map_err(HostError::new)?;
+        if own_users {
+            keep_flags(&mut spec)?;
+        }
 
         serde_json::to_vec(&spec).map_err(HostError::new)
     }

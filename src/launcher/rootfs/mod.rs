@@ -10,6 +10,8 @@
 //! Invariant: nothing is removed as long as something is mounted below. All
 //! calls block.
 
+mod sysfs;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -24,6 +26,8 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use crate::launcher::mounted::mounts_below;
 use crate::launcher::rootfs_plan::{BindKind, HostEntry, LayerEntry, View, points_at, view};
 use crate::launcher::spec::{MountPoint, MountPointKind};
+
+pub(crate) use sysfs::{has_sysfs, mount_sysfs};
 
 /// Marks a directory that hides those below it.
 const OPAQUE: &str = "trusted.overlay.opaque";

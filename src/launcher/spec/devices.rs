@@ -1,6 +1,7 @@
 //! Devices of the host that a service may use. Pure.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use aos_package::ServiceConfig;
 
@@ -13,6 +14,8 @@ use crate::model::Provision;
 pub(crate) struct GrantedDevice {
     /// As it is made inside.
     pub node: DeviceNode,
+    /// Where it is on the host.
+    pub host: PathBuf,
     /// Any of `r`, `w`, `m`.
     pub access: &'static str,
 }
@@ -113,6 +116,7 @@ mod tests {
                 uid: 0,
                 gid: 44,
             },
+            host: path.into(),
             access,
         };
 

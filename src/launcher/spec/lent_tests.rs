@@ -56,6 +56,7 @@ fn devices_are_made_and_allowed_after_all_others_are_denied() {
             uid: 0,
             gid: 44,
         },
+        host: "/dev/video0".into(),
         access: "rw",
     };
 

@@ -10,13 +10,16 @@ mod mounts;
 mod oci;
 mod seccomp;
 mod sysctl;
+mod user_namespace;
 
 #[cfg(test)]
 mod lent_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_namespace_tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aos_package::{ImageConfig, ServiceConfig};
 
@@ -24,6 +27,7 @@ use super::Blueprint;
 use super::env::{EnvError, aos_variables, environment};
 use limits::{cgroup_limits, missing, process_limits, set};
 use oci::{Capabilities, Linux, Namespace, Process, Root, User};
+use user_namespace::{UserNamespaceError, enter, mappings};
 
 pub(crate) use devices::{GrantedDevice, access};
 pub(crate) use limits::Controllers;
@@ -31,6 +35,7 @@ pub(crate) use mounts::{LentMount, MountPoint, MountPointKind, Sources, mount_po
 pub(crate) use oci::{DeviceKind, DeviceNode, RuntimeSpec};
 pub(crate) use seccomp::{Seccomp, built_in};
 pub(crate) use sysctl::SysctlError;
+pub(crate) use user_namespace::MAPPED_ROOT;
 
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
@@ -85,6 +90,9 @@ pub(crate) enum SpecError {
         quota: &'static str,
         lacks: &'static str,
     },
+    /// Its users cannot be kept apart from those of the host.
+    #[error("it cannot have a user namespace")]
+    UserNamespace(#[source] UserNamespaceError),
     /// The image's environment cannot be set.
     #[error("cannot set the environment of the image config")]
     Environment(#[source] EnvError),
@@ -109,6 +117,8 @@ pub(crate) struct Surroundings<'a> {
     pub controllers: Controllers,
     /// System calls that the service may make.
     pub seccomp: Option<&'a Seccomp>,
+    /// Whether its users are others than the host's.
+    pub user_namespace: bool,
 }
 
 /// Whether the service can be run at all, before anything is taken for it.
@@ -152,7 +162,7 @@ pub(crate) fn runtime_spec(
     let mut resources = cgroup_limits(&config.quotas, around.cpus, around.controllers);
     resources.devices.extend(rules);
 
-    Ok(RuntimeSpec {
+    let mut spec = RuntimeSpec {
         oci_version: "1.0.2",
         process: process(blueprint, around.secret)?,
         root: Root {
@@ -170,12 +180,37 @@ pub(crate) fn runtime_spec(
             cgroups_path: around.cgroups_path.to_owned(),
             devices: nodes,
             resources,
+            uid_mappings: Vec::new(),
+            gid_mappings: Vec::new(),
             namespaces: namespaces(around.netns),
             masked_paths: MASKED_PATHS.to_vec(),
             readonly_paths: READONLY_PATHS.to_vec(),
             seccomp: around.seccomp.cloned(),
         },
-    })
+    };
+    if around.user_namespace {
+        let mappings = mappings(&spec.process.user).map_err(SpecError::UserNamespace)?;
+        enter(&mut spec, mappings, around.devices);
+    }
+
+    Ok(spec)
+}
+
+/// Whether the instance can have a user namespace, before anything is taken for it.
+pub(crate) fn check_users(blueprint: &Blueprint) -> Result<(), SpecError> {
+    mappings(&user(blueprint))
+        .map(drop)
+        .map_err(SpecError::UserNamespace)
+}
+
+/// The parameters of its network namespace that a service wants set: where each is
+/// below `/proc/sys`, and its value.
+pub(crate) fn network_parameters(config: &ServiceConfig) -> Vec<(PathBuf, String)> {
+    let wanted = config.sysctl.iter().flatten();
+    wanted
+        .filter(|(name, _)| sysctl::is_of_network(name))
+        .map(|(name, value)| (sysctl::path(name), value.clone()))
+        .collect()
 }
 
 fn process(blueprint: &Blueprint, secret: Option<&str>) -> Result<Process, SpecError> {
@@ -187,11 +222,7 @@ fn process(blueprint: &Blueprint, secret: Option<&str>) -> Result<Process, SpecE
 
     Ok(Process {
         terminal: false,
-        user: User {
-            uid: info.uid,
-            gid: blueprint.service.gid,
-            additional_gids: devices::additional_gids(&blueprint.provision),
-        },
+        user: user(blueprint),
         args: image.entrypoint.iter().chain(&image.cmd).cloned().collect(),
         env: environment(&[&image.env, &aos, &lent, &blueprint.variables])
             .map_err(SpecError::Environment)?,
@@ -200,6 +231,14 @@ fn process(blueprint: &Blueprint, secret: Option<&str>) -> Result<Process, SpecE
         rlimits: process_limits(&blueprint.service.config.quotas),
         no_new_privileges: true,
     })
+}
+
+fn user(blueprint: &Blueprint) -> User {
+    User {
+        uid: blueprint.info.uid,
+        gid: blueprint.service.gid,
+        additional_gids: devices::additional_gids(&blueprint.provision),
+    }
 }
 
 /// Image configs may leave the directory out or write it without the first `/`.

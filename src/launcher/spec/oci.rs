@@ -111,6 +111,23 @@ pub(crate) struct Mount {
     pub options: Vec<String>,
 }
 
+impl Mount {
+    /// Whether something of the host is shown.
+    pub(crate) fn is_bind(&self) -> bool {
+        let binds = |option: &String| option == "bind" || option == "rbind";
+        self.options.iter().any(binds)
+    }
+
+    /// Adds options, which win over those before.
+    pub(crate) fn add_options(&mut self, options: &[&str]) {
+        for &option in options {
+            if !self.options.iter().any(|known| known == option) {
+                self.options.push(option.to_owned());
+            }
+        }
+    }
+}
+
 /// What only Linux has.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -125,6 +142,12 @@ pub(crate) struct Linux {
     pub devices: Vec<DeviceNode>,
     /// Limits of the cgroup.
     pub resources: Resources,
+    /// Users of a user namespace, by who they are on the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<IdMapping>,
+    /// Its groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<IdMapping>,
     /// Own namespaces, or ones to join.
     pub namespaces: Vec<Namespace>,
     /// Hidden.
@@ -226,6 +249,19 @@ pub(crate) struct Cpu {
 pub(crate) struct Pids {
     /// Most processes at a time.
     pub limit: i64,
+}
+
+/// Who ids inside are on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct IdMapping {
+    /// The first of them, inside.
+    #[serde(rename = "containerID")]
+    pub container_id: u32,
+    /// The first of them, on the host.
+    #[serde(rename = "hostID")]
+    pub host_id: u32,
+    /// How many there are.
+    pub size: u32,
 }
 
 /// A namespace: a new one, or the one at a path.

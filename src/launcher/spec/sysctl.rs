@@ -1,5 +1,7 @@
 //! Kernel parameters that a service may set: those of its own namespaces.
 
+use std::path::PathBuf;
+
 /// Why a service may not set a kernel parameter.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SysctlError {
@@ -54,11 +56,52 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), SysctlError> {
     }
 }
 
+/// Whether it is one of the network namespace.
+pub(super) fn is_of_network(name: &str) -> bool {
+    name.split(['.', '/']).next() == Some("net")
+}
+
+/// Where it is below `/proc/sys`. The separator that comes first is the one of
+/// paths; the other is part of names.
+pub(super) fn path(name: &str) -> PathBuf {
+    if name.chars().find(|c| matches!(c, '.' | '/')) == Some('/') {
+        return name.into();
+    }
+    let swapped = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+
+    name.chars().map(swapped).collect::<String>().into()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn separator_that_comes_first_is_the_one_of_paths() {
+        for (name, expected) in [
+            ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+            (
+                "net.ipv4.conf.eth0/5.forwarding",
+                "net/ipv4/conf/eth0.5/forwarding",
+            ),
+            (
+                "net/ipv4/conf/eth0.5/forwarding",
+                "net/ipv4/conf/eth0.5/forwarding",
+            ),
+        ] {
+            assert_eq!(path(name), PathBuf::from(expected), "{name}");
+            assert!(is_of_network(name));
+        }
+        for other in ["kernel.sem", "fs.mqueue.msg_max", "kernel/net", "network.x"] {
+            assert!(!is_of_network(other), "{other}");
+        }
+    }
 
     #[test]
     fn parameters_of_the_services_namespaces_may_be_set() {

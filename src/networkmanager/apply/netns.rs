@@ -124,6 +124,15 @@ pub(in crate::networkmanager) fn run_in<T: Send>(
     })
 }
 
+/// Runs `work` on a thread inside the namespace with this name.
+pub(crate) fn run_in_named<T: Send>(
+    name: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    let namespace = open(name)?.ok_or(io::ErrorKind::NotFound)?;
+    run_in(namespace.as_fd(), work)
+}
+
 fn in_new_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
         thread::Builder::new()

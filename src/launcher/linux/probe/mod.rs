@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::LinuxHost;
 use crate::launcher::probes::{Check, Probe};
 use crate::launcher::runtime::find_runtime;
-use crate::launcher::systemd::{cgroup_mode, container_cgroup};
+use crate::launcher::systemd::{DropIn, cgroup_mode, container_cgroup};
 use crate::launcher::{Blueprint, HostError};
 use exec::Command;
 
@@ -48,7 +48,7 @@ impl LinuxHost {
             }
         };
         if let Check::Exec(command) = &probe.check {
-            let command = self.command(blueprint, command)?;
+            let command = self.command(blueprint, command).await?;
             return command
                 .run(probe.timeout)
                 .await
@@ -61,14 +61,24 @@ impl LinuxHost {
         }
     }
 
-    fn command(&self, blueprint: &Blueprint, words: &[String]) -> Result<Command, HostError> {
-        let root = &self.settings.systemd.cgroup_root;
-        let mode = cgroup_mode(root).map_err(HostError::new)?;
-        let runtime = find_runtime(&self.settings.working_dir, &self.settings.path, mode)
-            .map_err(HostError::new)?;
+    async fn command(&self, blueprint: &Blueprint, words: &[String]) -> Result<Command, HostError> {
+        let drop_in = self.systemd.drop_in(blueprint.id);
+        let drop_in = drop_in.await.map_err(HostError::new)?;
+        let named = drop_in.as_deref().and_then(DropIn::runtime_of);
+        let runtime = match named.filter(|runtime| runtime.is_file()) {
+            // No other knows the container.
+            Some(runtime) => runtime,
+            None => {
+                let root = &self.settings.systemd.cgroup_root;
+                let mode = cgroup_mode(root).map_err(HostError::new)?;
+                find_runtime(&self.settings.working_dir, &self.settings.path, mode)
+                    .map_err(HostError::new)?
+                    .path
+            }
+        };
 
         Ok(Command {
-            runtime: runtime.path,
+            runtime,
             id: blueprint.id,
             words: words.to_vec(),
             directory: self.bundle(blueprint.id),

@@ -93,6 +93,7 @@ pub(super) fn around(sources: &Sources) -> Surroundings<'_> {
             pids: true,
         },
         seccomp: None,
+        user_namespace: false,
     }
 }
 
