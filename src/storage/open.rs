@@ -19,6 +19,9 @@ use super::takeover::{self, TakeOver, TakeOverError};
 use super::worker::Database;
 use crate::model::Chain;
 
+/// KiB of pages that are kept in memory. After the start little is read twice.
+const CACHE: i32 = 256;
+
 /// How long a call waits for a foreign reader, such as a `sqlite3` shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -241,6 +244,7 @@ fn connect(path: &Path, take_over: &[TakeOver]) -> Result<Connection, TakeOverEr
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE)?;
     if let Origin::Old(_) = inspect::origin(&connection)? {
         takeover::run(&mut connection, path, take_over)?;
     }
