@@ -41,6 +41,11 @@ impl FakeKernel {
                 panic!("{operation}");
             };
             for act in shape.acts() {
+                // Those that name a link by its index: all before them is done first.
+                let asks = !matches!(act, Act::DeleteIfb | Act::CreateIfb);
+                if outcome.is_err() && asks {
+                    return outcome;
+                }
                 let refused = self.refusals.pop().unwrap_or_default();
                 let result = if refused { Err(act) } else { self.act(act) };
                 outcome = outcome.and(result);
