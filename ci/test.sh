@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.."
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly TARGET
-readonly STEPS=(setup format scripts clippy tests docs deny release cross fuzz lab emulated cuts devices demo)
+readonly STEPS=(setup locks format scripts clippy tests docs deny release cross fuzz lab emulated cuts devices demo)
 # Unit tests that need a kernel with 802.1q; ci/lab/vlan.sh runs them.
 readonly ON_EMULATED=kernel_tests::vlan::
 readonly CROSS_TARGET=aarch64-unknown-linux-gnu
@@ -19,6 +19,7 @@ Usage: ci/test.sh [STEP…]
 Runs all checks, or these alone, in this order: ${STEPS[*]}
 
   setup     install the Debian packages that are missing
+  locks     every Cargo.lock fits its Cargo.toml
   format    cargo fmt
   scripts   shellcheck
   clippy    with warnings as errors
@@ -50,6 +51,17 @@ step_setup() {
     ci/setup_env.sh --cross --emulated
     cargo --version
     rustc --version
+}
+
+# The other workspaces use crates of the first one, so their lock files grow stale
+# when its dependencies change.
+step_locks() {
+    local file
+    while IFS= read -r file; do
+        say "$file"
+        cargo metadata --locked --format-version 1 \
+            --manifest-path "${file%lock}toml" >/dev/null
+    done < <(git ls-files '*Cargo.lock')
 }
 
 step_format() { cargo fmt --all --check; }
