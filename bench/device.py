@@ -1,6 +1,7 @@
 """What benchmarks on a test device have in common. Runs in the device."""
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -85,8 +86,14 @@ def manager_pid():
     return int(systemctl("show", "--value", "--property=MainPID", "aos-servicemanager.service"))
 
 
+def pss(pid):
+    """Proportional set size in MiB."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
+
+
 def idle(seconds):
-    """PSS in MiB and use of one processor in percent."""
+    """PSS in MiB, looked at each second, and use of one processor in percent."""
     pid = manager_pid()
 
     # The clock of the process: also counts threads that have ended.
@@ -95,8 +102,9 @@ def idle(seconds):
     # What has just been done comes to rest.
     time.sleep(5)
     before, start = time.clock_gettime(clock), time.monotonic()
-    time.sleep(seconds)
+    sizes = [pss(pid)]
+    while time.monotonic() < start + seconds:
+        time.sleep(1)
+        sizes.append(pss(pid))
     share = (time.clock_gettime(clock) - before) / (time.monotonic() - start) * 100
-    with open(f"/proc/{pid}/smaps_rollup") as file:
-        pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    return {"pss_mib": pss / 1024, "cpu_percent": share}
+    return {"pss_mib": statistics.mean(sizes), "pss_max_mib": max(sizes), "cpu_percent": share}

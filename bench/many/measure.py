@@ -75,11 +75,12 @@ def main():
     print()
     for name, what in (("idle", "idle"), ("idle_restarted", "idle after a restart")):
         values = figures[name]
-        print(f"{what}: PSS {values['pss_mib']:.1f} MiB, {values['cpu_percent']:.3f} % of a processor")
+        print(f"{what}: PSS {values['pss_mib']:.1f} MiB (at most {values['pss_max_mib']:.1f}), {values['cpu_percent']:.3f} % of a processor")
     print()
     results = [
         verdict("to running / floor", ratio, 1.5),
         verdict("PSS in MiB", figures["idle"]["pss_mib"], 12),
+        verdict("PSS in MiB after a restart", figures["idle_restarted"]["pss_mib"], 12),
     ]
     return 0 if all(results) or not arguments.check else 1
 

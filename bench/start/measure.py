@@ -111,7 +111,7 @@ def main():
     print_table([head] + [row(count, figures[count]) for count in COUNTS])
     print()
     for count, values in at_rest.items():
-        print(f"idle with {count} instances: PSS {values['pss_mib']:.1f} MiB, {values['cpu_percent']:.3f} % of a processor")
+        print(f"idle with {count} instances: PSS {values['pss_mib']:.1f} MiB (at most {values['pss_max_mib']:.1f}), {values['cpu_percent']:.3f} % of a processor")
     print()
     results = [
         verdict("to running / floor at N = 32",

@@ -15,11 +15,15 @@ use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MmapAdvise, madvise};
+use nix::unistd::{SysconfVar, sysconf};
 
 use mappings::unchanged_files;
 
-/// Where the kernel tells a process of its memory.
+/// Where the kernel tells a process of its memory, mapping by mapping.
 const SMAPS: &str = "/proc/self/smaps";
+
+/// The same in one line of numbers, in pages.
+const STATM: &str = "/proc/self/statm";
 
 /// Gives free memory of the heap and pages of program files back to the kernel. Takes
 /// some milliseconds, for as long as the allocator is locked: for moments of calm.
@@ -44,6 +48,26 @@ pub fn give_back() -> io::Result<()> {
     }
 
     Ok(())
+}
+
+/// So many bytes of the process are in memory. A cheap question, for it to be asked often.
+///
+/// # Errors
+///
+/// The kernel does not tell.
+pub fn resident() -> io::Result<u64> {
+    let text = fs::read_to_string(STATM)?;
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok());
+
+    resident_pages(&text)
+        .zip(page)
+        .and_then(|(pages, page)| pages.checked_mul(page))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{STATM} is {text:?}")))
+}
+
+/// The second number of `statm`, see proc_pid_statm(5).
+fn resident_pages(statm: &str) -> Option<u64> {
+    statm.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Returns free memory at the end of the heap and within it.
@@ -88,6 +112,29 @@ mod tests {
         let after = anonymous();
         assert!(after + 20 * 1024 < before, "{before} kB, then {after} kB");
         assert!(kept.iter().flatten().all(|byte| *byte == 1));
+    }
+
+    #[test]
+    fn what_is_written_to_is_resident() {
+        const MIB: u64 = 1024 * 1024;
+        let before = resident().unwrap();
+        let block = vec![1_u8; 32 * 1024 * 1024];
+
+        let after = resident().unwrap();
+
+        assert!(block.iter().all(|byte| *byte == 1));
+        assert!(
+            (before + 16 * MIB..before + 64 * MIB).contains(&after),
+            "{before}, then {after}"
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_say_is_nothing() {
+        assert_eq!(resident_pages("5000 1200 800 1 0 700 0\n"), Some(1200));
+        assert_eq!(resident_pages("5000"), None);
+        assert_eq!(resident_pages("5000 many"), None);
+        assert_eq!(resident_pages(""), None);
     }
 
     #[test]

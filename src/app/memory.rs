@@ -1,5 +1,6 @@
 //! Memory goes back to the kernel when there is calm.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,27 +10,55 @@ use tracing::{debug, warn};
 
 /// For how long nothing must have changed.
 const CALM: Duration = Duration::from_secs(5);
+/// How often it is looked, in calm, at what the work that comes by itself has left:
+/// monitoring, the look at certificates, the check of content.
+const LOOK: Duration = Duration::from_secs(10);
+/// So many bytes more than were left last time are worth it: what the work of each ten
+/// seconds comes by is less, and would come back at once.
+const WORTH: u64 = 6 * 1024 * 1024;
 
-/// Gives back what the start, and each change of the instances, left. Ends when the
-/// state has no sender any more.
+/// Gives back what the start, each change of the instances, and all other work left. Ends
+/// when the state has no sender any more.
 pub(super) async fn give_back<T>(mut state: watch::Receiver<T>) {
+    let mut held = 0;
+    let mut wait = CALM;
     loop {
-        loop {
-            match timeout(CALM, state.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                Err(_) => break,
+        match timeout(wait, state.changed()).await {
+            Ok(Ok(())) => wait = CALM,
+            Ok(Err(_)) => return,
+            Err(_) => {
+                held = in_calm(held).await;
+                wait = LOOK;
             }
         }
-        match spawn_blocking(aos_memory::give_back).await {
-            Ok(Ok(())) => debug!("memory was given back"),
-            Ok(Err(error)) => warn!(%error, "memory cannot be given back"),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
     }
+}
+
+/// Gives back what is worth it, after `held` bytes were left last time. Returns how many
+/// are now.
+async fn in_calm(held: u64) -> u64 {
+    let limit = held.saturating_add(WORTH);
+    match spawn_blocking(move || give_back_above(limit)).await {
+        Ok(Ok(left)) => left.unwrap_or(held),
+        Ok(Err(error)) => {
+            warn!(%error, "memory cannot be given back, which is not tried again");
+            u64::MAX
+        }
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Gives back if more than `limit` bytes are held, and returns what is left.
+fn give_back_above(limit: u64) -> io::Result<Option<u64>> {
+    let before = aos_memory::resident()?;
+    if before <= limit {
+        return Ok(None);
+    }
+
+    aos_memory::give_back()?;
+    let left = aos_memory::resident()?;
+    debug!(before, left, "memory was given back");
+    Ok(Some(left))
 }
 
 #[cfg(test)]
@@ -48,5 +77,14 @@ mod tests {
             .await
             .expect("it ends")
             .expect("without a panic");
+    }
+
+    #[tokio::test]
+    async fn only_what_is_worth_it_is_given_back() {
+        let block = vec![1_u8; 8 * 1024 * 1024];
+        let held = in_calm(0).await;
+        assert!(held > 0, "{} bytes are worth it", block.len());
+
+        assert_eq!(in_calm(u64::MAX - WORTH).await, u64::MAX - WORTH);
     }
 }
