@@ -42,6 +42,48 @@ fn each_of_100_kills_is_told_and_healed() {
 
 #[test]
 #[ignore = "needs root: run ci/test.sh"]
+fn crash_while_the_manager_is_away_is_told_once() {
+    let device = Device::up();
+    device.start_sm();
+    let mut unit = Unit::start(&device);
+    let service = Service::sleeper("a").pack(&device);
+    let state = State::new().with(&service, 10).instance("a", 1, 11);
+    unit.run_well(&state);
+    let (crashed, calm) = (device.instance("a", 0), device.instance("a", 1));
+    device.stop_sm();
+
+    device.sh(&format!("kill -KILL {}", crashed.main_pid));
+    wait_until(PATIENCE, "systemd to start it again", || {
+        let property = format!(
+            "systemctl show -p NRestarts,ActiveState aos-service@{}",
+            crashed.id
+        );
+        let text = device.sh(&property);
+        let is_back = text.contains("NRestarts=1") && text.contains("ActiveState=active");
+        if is_back { Ok(()) } else { Err(text) }
+    });
+    device.start_sm();
+
+    unit.wait_registered();
+    let told = unit.wait_told("the crash", |status| !status.is_active());
+    assert_eq!(told.instance, name("a", 0));
+    assert!(told.reason().contains("nobody listened"), "{told:?}");
+    unit.wait_told("it to be active again", |status| {
+        status.instance == told.instance && status.is_active()
+    });
+
+    device.stop_sm();
+    device.start_sm();
+    unit.wait_registered();
+    unit.wait_all_active(2);
+    device.sh(&format!("kill -KILL {}", device.instance("a", 0).main_pid));
+    let next = unit.wait_told("the next crash", |status| !status.is_active());
+    assert!(next.reason().contains("signal 9"), "{next:?}");
+    assert_eq!(device.instance("a", 1), calm);
+}
+
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
 fn crash_loop_ends_as_failed_with_its_code_and_says_that_systemd_gave_up() {
     let device = Device::up();
     device.start_sm();

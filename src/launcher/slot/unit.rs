@@ -54,7 +54,7 @@ impl Slot {
         let error = match exit {
             Some(_) => self.failure(""),
             None => ErrorInfo::new(
-                "the service ended while systemd could not be heard, and was started again",
+                "the service ended while nobody listened to systemd, and was started again",
             ),
         };
 

@@ -17,6 +17,7 @@ mod names;
 mod policy;
 mod reload;
 mod restart;
+mod restarts;
 mod runtime_log;
 mod signal_feed;
 mod signals;
@@ -44,6 +45,7 @@ use zbus::Connection;
 use super::{Exit, UnitChange, UnitState};
 use crate::model::InstanceId;
 use reload::Reloads;
+use restarts::Restarts;
 use tracker::Tracker;
 use unit_files::UnitFiles;
 use watch::{JobEvent, Watch};
@@ -201,10 +203,12 @@ impl Systemd {
         let present = bus::loaded_units(&connection)
             .await
             .map_err(SystemdError::Connect)?;
+        let files = UnitFiles::new(&settings.unit_dir);
+        let restarts = Restarts::read(files.clone(), present.iter().map(|(id, _)| *id));
         for (id, row) in present {
             // What is there already is no change. The rest of it is looked at while
             // we go on.
-            tracker.begin(id, tracker::unit_state(&row.3));
+            tracker.begin(id, tracker::unit_state(&row.3), restarts.of(id));
         }
 
         let (connection_sender, connection_receiver) = channel::channel(Some(connection.clone()));
@@ -215,7 +219,7 @@ impl Systemd {
             jobs: jobs.downgrade(),
             reloads: Arc::default(),
             calls: Arc::new(Semaphore::new(bus::TOGETHER)),
-            files: UnitFiles::new(&settings.unit_dir),
+            files,
             settings: Arc::new(settings),
         };
         let cgroup_root = systemd.settings.cgroup_root.clone();
@@ -225,6 +229,7 @@ impl Systemd {
             jobs,
             changes,
             tracker,
+            restarts,
             cgroup_root,
             pending: VecDeque::new(),
         };

@@ -11,6 +11,10 @@ use crate::model::InstanceId;
 
 const FILE: &str = "aos.conf";
 
+/// How often systemd has started the unit again. It takes files for drop-ins by their
+/// suffix `.conf` only.
+const RESTARTS: &str = "restarts";
+
 /// What release 7.2.3 wrote in the same place. It comes after ours in the order
 /// of systemd, and would win.
 const FILE_OF_OLD: &str = "parameters.conf";
@@ -62,11 +66,35 @@ impl UnitFiles {
         }
     }
 
+    /// How often systemd had started the unit again when it was noted last.
+    pub(crate) fn restarts(&self, id: InstanceId) -> io::Result<Option<u32>> {
+        match fs::read_to_string(self.directory(id).join(RESTARTS)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => text?
+                .trim_end()
+                .parse()
+                .map(Some)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+        }
+    }
+
+    /// Notes that, for as long as there is a drop-in.
+    pub(crate) fn note_restarts(&self, id: InstanceId, restarts: u32) -> io::Result<()> {
+        let file = self.directory(id).join(RESTARTS);
+        if restarts == 0 || !file.with_file_name(FILE).exists() {
+            return remove_file(&file);
+        }
+
+        let staged = file.with_extension("new");
+        fs::write(&staged, format!("{restarts}\n"))?;
+        fs::rename(staged, file)
+    }
+
     /// Removes the drop-in of an instance. Files that others put beside it
     /// stay.
     pub(crate) fn remove(&self, id: InstanceId) -> io::Result<()> {
         let directory = self.directory(id);
-        for file in [FILE, FILE_OF_OLD] {
+        for file in [FILE, FILE_OF_OLD, RESTARTS] {
             remove_file(&directory.join(file))?;
         }
         match fs::remove_dir(directory) {

@@ -18,6 +18,7 @@ use zbus::{Connection, OwnedObjectPath};
 use super::cgroups::lacked_memory;
 use super::looks::{Look, Looks, PAUSE, Scope};
 use super::names::container_cgroup;
+use super::restarts::Restarts;
 use super::signal_feed::{Signal, SignalFeed};
 use super::tracker::Tracker;
 use crate::launcher::{Exit, UnitChange, UnitEvent};
@@ -57,6 +58,7 @@ pub(crate) struct Watch<C> {
     pub jobs: broadcast::Sender<JobEvent>,
     pub changes: mpsc::Sender<UnitChange>,
     pub tracker: Tracker,
+    pub restarts: Restarts,
     /// Where control groups are mounted.
     pub cgroup_root: PathBuf,
     pub pending: VecDeque<UnitChange>,
@@ -124,6 +126,9 @@ impl<C: Connect> Watch<C> {
                 Event::Delivered => {}
                 Event::NobodyListens => return,
             }
+            if self.pending.is_empty() {
+                self.restarts.note();
+            }
         }
     }
 
@@ -139,6 +144,7 @@ impl<C: Connect> Watch<C> {
                 }
                 let heard = self.tracker.hear(id, seen);
                 self.tell(heard.changes);
+                self.count(id);
                 return heard.look.then_some(id);
             }
             Signal::Reloaded => {}
@@ -163,6 +169,7 @@ impl<C: Connect> Watch<C> {
                 (None, _) => self.tracker.miss(seen.then, seen.id),
             };
             self.tell(changes);
+            self.count(seen.id);
         }
         if look.scope != Scope::Some {
             let changes = self.tracker.miss_others(look.then, &present);
@@ -183,6 +190,13 @@ impl<C: Connect> Watch<C> {
         if self.pending.len() > MOST_PENDING {
             warn!("too many changes of units wait: only the present states are told");
             self.pending = self.tracker.everything().into();
+        }
+    }
+
+    fn count(&mut self, id: InstanceId) {
+        match self.tracker.restarts(id) {
+            Some(restarts) => self.restarts.hear(id, restarts),
+            None => self.restarts.forget(id),
         }
     }
 

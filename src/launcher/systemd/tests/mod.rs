@@ -30,7 +30,16 @@ impl Bench {
     }
 
     async fn with(manager: FakeManager) -> Self {
-        let temp = TempDir::new().unwrap();
+        Self::there(manager, TempDir::new().unwrap()).await
+    }
+
+    /// SM is started once more.
+    async fn again(self) -> Self {
+        let Self { manager, temp, .. } = self;
+        Self::there(manager, temp).await
+    }
+
+    async fn there(manager: FakeManager, temp: TempDir) -> Self {
         let settings = SystemdSettings {
             unit_dir: temp.path().to_owned(),
             cgroup_root: temp.path().join("cgroup"),

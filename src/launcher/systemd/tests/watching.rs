@@ -168,6 +168,27 @@ async fn a_crash_that_was_healed_while_systemd_was_started_again_is_told() {
 }
 
 #[tokio::test]
+async fn a_crash_that_was_healed_while_nobody_listened_is_told_once() {
+    let mut bench = Bench::new().await;
+    bench.start().await.unwrap();
+    assert_eq!(bench.event().await, state(UnitState::Active, "success"));
+    let restarted = |restarts| FakeUnit {
+        restarts,
+        ..unit("active", "success")
+    };
+    let other = InstanceId::from_u128(10);
+
+    bench.manager.book().units.insert(id(), restarted(2));
+    let mut bench = bench.again().await;
+    assert_eq!(bench.event().await, UnitEvent::Restarted);
+    bench.manager.book().units.insert(other, restarted(1));
+    let mut bench = bench.again().await;
+
+    let next = timeout(LONG, bench.changes.recv()).await.unwrap().unwrap();
+    assert_eq!((next.id, next.event), (other, UnitEvent::Restarted));
+}
+
+#[tokio::test]
 async fn lack_of_memory_is_found_where_systemd_does_not_tell() {
     let mut bench = Bench::new().await;
     bench.start().await.unwrap();

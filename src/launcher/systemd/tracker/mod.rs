@@ -98,9 +98,10 @@ impl Tracker {
         }
     }
 
-    /// A unit that is there already, in this state.
-    pub(crate) fn begin(&mut self, id: InstanceId, state: UnitState) {
+    /// A unit that is there already, in this state. So many restarts of it were told.
+    pub(crate) fn begin(&mut self, id: InstanceId, state: UnitState, restarts: u32) {
         let unit = self.units.entry(id).or_default();
+        unit.restarts = Some(restarts);
         if state == UnitState::Active {
             SUCCESS.clone_into(&mut unit.result);
         }
@@ -146,7 +147,8 @@ impl Tracker {
     }
 
     /// Takes in what the first look saw, which began at `then`: all but an end since
-    /// the beginning was so before.
+    /// the beginning was so before. That systemd has started the unit again meanwhile is
+    /// told nevertheless.
     pub(crate) fn meet(
         &mut self,
         then: Moment,
@@ -154,7 +156,14 @@ impl Tracker {
         seen: Observation,
     ) -> Vec<UnitChange> {
         let is_news = seen.exit.is_some_and(|exit| exit.stamp > self.beginning);
-        let changes = self.see(then, id, seen);
+        // Who started the unit anew made systemd count anew.
+        if let Some(unit) = self.units.get_mut(&id)
+            && seen.restarts.is_some()
+            && unit.restarts > seen.restarts
+        {
+            unit.restarts = Some(0);
+        }
+        let mut changes = self.see(then, id, seen);
         if is_news {
             return changes;
         }
@@ -165,7 +174,13 @@ impl Tracker {
         {
             unit.told_exit = false;
         }
-        Vec::new()
+        changes.retain(|change| change.event == UnitEvent::Restarted);
+        changes
+    }
+
+    /// How often systemd has started the unit again, if that is known.
+    pub(crate) fn restarts(&self, id: InstanceId) -> Option<u32> {
+        self.units.get(&id)?.restarts
     }
 
     /// Takes in that a look that began at `then` found no such unit.
