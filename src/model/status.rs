@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::InstanceIdent;
+use super::{InstanceId, InstanceIdent};
 
 /// Why an instance failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,8 @@ pub struct InstanceStatus {
 /// A failure that may already be over when CM is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// Whose it is. One that left the list and came back is another instance.
+    pub instance: InstanceId,
     /// Counts the faults of this instance since SM started, from 1.
     pub number: u64,
     /// What happened.

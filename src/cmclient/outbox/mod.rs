@@ -15,8 +15,12 @@ mod reports;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use self::reports::Reports;
-use crate::model::{InstanceReport, InstanceStatus, Report, RunState, RunStatus};
+use crate::model::{
+    Fault, InstanceId, InstanceIdent, InstanceReport, InstanceStatus, Report, RunState, RunStatus,
+};
 
 pub(super) use self::reports::Dropped;
 
@@ -44,12 +48,14 @@ enum Connection {
 }
 
 /// What CM knows of one instance.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Told {
+    ident: InstanceIdent,
     /// The last status sent on this connection.
     status: Option<InstanceStatus>,
-    /// Number of the newest fault that needs no telling any more.
-    fault: u64,
+    /// The newest fault that needs no telling any more: of which instance, and its
+    /// number.
+    fault: Option<(InstanceId, u64)>,
 }
 
 /// See the module.
@@ -86,14 +92,24 @@ impl Outbox {
 
         if self.status.settled && self.told_of != Some(self.status.generation) {
             self.told_of = Some(self.status.generation);
-            // What failed while the list settled is part of its outcome.
-            self.told = self.status.instances.iter().map(covered).collect();
+            // What failed meanwhile, or before anything was told, is still to be told.
+            let mut before: BTreeMap<_, _> = std::mem::take(&mut self.told)
+                .into_iter()
+                .map(|told| (told.ident, told.fault))
+                .collect();
+            let told = self.status.instances.iter().map(|report| {
+                let mut told = untold(report);
+                told.fault = before.remove(&told.ident).flatten();
+                told
+            });
+            self.told = told.collect();
         }
         // The list of a generation does not change; an instance that is there
         // all the same must not go untold.
         if self.status.settled {
-            self.told
-                .resize_with(self.status.instances.len(), Told::default);
+            self.told.truncate(self.status.instances.len());
+            let more = self.status.instances.iter().skip(self.told.len());
+            self.told.extend(more.map(untold));
         }
     }
 
@@ -193,7 +209,7 @@ impl Outbox {
             .map(|(report, told)| {
                 let status = report.desired.clone();
                 if report.kept.is_none() && status.state != RunState::Active {
-                    told.fault = told.fault.max(fault_number(report));
+                    told.fault = newest_fault(report).or(told.fault);
                 }
                 told.status = Some(status.clone());
                 status
@@ -209,7 +225,7 @@ impl Outbox {
             .filter_map(|(report, told)| {
                 let status = change(report, told)?;
                 told.status = Some(status.clone());
-                told.fault = told.fault.max(fault_number(report));
+                told.fault = newest_fault(report).or(told.fault);
                 Some(status)
             })
             .collect()
@@ -222,7 +238,7 @@ fn change(report: &InstanceReport, told: &Told) -> Option<InstanceStatus> {
     let present = report.kept.as_ref().unwrap_or(&report.desired);
 
     match &report.last_fault {
-        Some(fault) if fault.number > told.fault => match present.state {
+        Some(fault) if is_untold(fault, told) => match present.state {
             RunState::Active => Some(InstanceStatus {
                 state: RunState::Failed(fault.error.clone()),
                 ..present.clone()
@@ -235,13 +251,20 @@ fn change(report: &InstanceReport, told: &Told) -> Option<InstanceStatus> {
     }
 }
 
-fn covered(report: &InstanceReport) -> Told {
+fn is_untold(fault: &Fault, told: &Told) -> bool {
+    told.fault
+        .is_none_or(|(instance, number)| fault.instance != instance || fault.number > number)
+}
+
+fn untold(report: &InstanceReport) -> Told {
     Told {
+        ident: report.desired.ident.clone(),
         status: None,
-        fault: fault_number(report),
+        fault: None,
     }
 }
 
-fn fault_number(report: &InstanceReport) -> u64 {
-    report.last_fault.as_ref().map_or(0, |fault| fault.number)
+fn newest_fault(report: &InstanceReport) -> Option<(InstanceId, u64)> {
+    let fault = report.last_fault.as_ref()?;
+    Some((fault.instance, fault.number))
 }

@@ -195,6 +195,7 @@ impl Slot {
             Health::Up => {
                 self.faults += 1;
                 self.last_fault = Some(Fault {
+                    instance: self.id,
                     number: self.faults,
                     error: error.clone(),
                 });

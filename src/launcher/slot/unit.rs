@@ -69,6 +69,7 @@ impl Slot {
             Health::Up | Health::Down(_) => {
                 self.faults += 1;
                 self.last_fault = Some(Fault {
+                    instance: self.id,
                     number: self.faults,
                     error: error.clone(),
                 });

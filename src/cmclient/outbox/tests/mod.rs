@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{ErrorInfo, Fault, InstanceIdent};
+use crate::model::ErrorInfo;
 
 fn ident(index: i64) -> InstanceIdent {
     InstanceIdent {
@@ -38,6 +38,7 @@ fn report(desired: InstanceStatus) -> InstanceReport {
 
 fn fault(number: u64) -> Option<Fault> {
     Some(Fault {
+        instance: InstanceId::from_u128(1),
         number,
         error: ErrorInfo::new(format!("fault {number}")),
     })
@@ -258,19 +259,69 @@ fn fault_without_a_connection_is_told_on_the_next_one() {
     );
 }
 
-#[test]
-fn fault_of_a_list_that_settles_is_part_of_its_outcome() {
-    let mut outbox = informed(settled(0, vec![]));
-
-    outbox.set_status(settled(
-        1,
+/// A status with one instance that runs after so many faults.
+fn healed(generation: u64, faults: u64) -> RunStatus {
+    settled(
+        generation,
         vec![InstanceReport {
-            last_fault: fault(3),
+            last_fault: fault(faults),
             ..report(active(0))
         }],
-    ));
+    )
+}
+
+/// All instances of a list, then the fault of one.
+fn answer_and_fault(text: &str) -> [State; 3] {
+    [
+        State::Run(vec![active(0)]),
+        State::Update(vec![failed(0, text)]),
+        State::Update(vec![active(0)]),
+    ]
+}
+
+#[test]
+fn fault_while_a_list_settles_is_told_after_its_answer() {
+    let mut outbox = informed(healed(0, 2));
+
+    outbox.set_status(unsettled(1, healed(1, 3).instances));
+    let meanwhile = drain(&mut outbox);
+    outbox.set_status(healed(1, 3));
+
+    assert_eq!(meanwhile, []);
+    assert_eq!(drain(&mut outbox), answer_and_fault("fault 3"));
+}
+
+#[test]
+fn fault_that_was_told_is_not_told_again_with_another_list() {
+    let mut outbox = informed(healed(0, 2));
+
+    outbox.set_status(healed(1, 2));
 
     assert_eq!(drain(&mut outbox), [State::Run(vec![active(0)])]);
+}
+
+#[test]
+fn fault_before_the_first_connection_is_told() {
+    let mut outbox = Outbox::new(unsettled(0, vec![report(active(0))]));
+    outbox.set_status(healed(0, 1));
+
+    outbox.connected();
+
+    let told = drain(&mut outbox);
+    assert_eq!(told[0], State::NodeConfiguration);
+    assert_eq!(told[1..], answer_and_fault("fault 1"));
+}
+
+#[test]
+fn instance_that_comes_back_counts_its_faults_anew() {
+    let mut outbox = informed(healed(0, 5));
+    let mut back = healed(1, 1);
+    let fault = back.instances[0].last_fault.as_mut().unwrap();
+    fault.instance = InstanceId::from_u128(2);
+
+    outbox.set_status(back);
+
+    assert_eq!(drain(&mut outbox), answer_and_fault("fault 1"));
 }
 
 #[test]

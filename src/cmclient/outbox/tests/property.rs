@@ -1,5 +1,7 @@
 //! Whatever happens in whatever order, CM ends up with the present state.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 /// What can happen to a node, its launcher and its connection.
@@ -45,6 +47,9 @@ fn happening() -> impl Strategy<Value = Happening> {
 /// The launcher, the outbox, and CM as it sees the messages.
 struct World {
     launcher: RunStatus,
+    /// Which one each instance of the list is, and how many there have been.
+    ids: Vec<InstanceId>,
+    instances: u128,
     /// Lists that CM sent and the launcher has not taken up.
     waiting: Vec<usize>,
     outbox: Outbox,
@@ -53,6 +58,8 @@ struct World {
     /// Generations that CM was told on this connection.
     answered: Vec<u64>,
     known: Option<Vec<InstanceStatus>>,
+    /// The newest fault of each instance that CM knows of, by its index.
+    known_faults: BTreeMap<i64, u64>,
 }
 
 impl World {
@@ -62,11 +69,14 @@ impl World {
         Self {
             outbox: Outbox::new(launcher.clone()),
             launcher,
+            ids: vec![InstanceId::from_u128(0)],
+            instances: 1,
             waiting: vec![],
             connected: false,
             greeted: false,
             answered: vec![],
             known: None,
+            known_faults: BTreeMap::new(),
         }
     }
 
@@ -87,10 +97,16 @@ impl World {
                 report.desired.state = RunState::Active;
                 report.kept = None;
             }),
-            Happening::Crash(index) => self.change(index, |report| {
-                let number = fault_number(report) + 1;
-                report.last_fault = fault(number);
-            }),
+            Happening::Crash(index) => {
+                let id = self.ids.get(index).copied();
+                self.change(index, |report| {
+                    let number = faults_of(report) + 1;
+                    report.last_fault = id.map(|instance| Fault {
+                        instance,
+                        ..fault(number).unwrap()
+                    });
+                });
+            }
             Happening::Kept(index) => self.change(index, |report| {
                 report.desired.state = RunState::Failed(ErrorInfo::new("not installed"));
                 report.kept = Some(InstanceStatus {
@@ -123,11 +139,23 @@ impl World {
             return;
         }
 
-        let count = i64::try_from(self.waiting.remove(0)).unwrap();
-        self.launcher = unsettled(
-            self.launcher.generation + 1,
-            (0..count).map(|index| report(active(index))).collect(),
-        );
+        let count = self.waiting.remove(0);
+        // What ran on runs on.
+        let before = std::mem::take(&mut self.launcher.instances);
+        self.ids.truncate(count);
+        while self.ids.len() < count {
+            let index = i64::try_from(self.ids.len()).unwrap();
+            self.known_faults.remove(&index);
+            self.ids.push(InstanceId::from_u128(self.instances));
+            self.instances += 1;
+        }
+        let faults = before.into_iter().map(|report| report.last_fault);
+        let instances = (0..).zip(faults.chain(std::iter::repeat(None)).take(count));
+        let instances = instances.map(|(index, last_fault)| InstanceReport {
+            last_fault,
+            ..report(active(index))
+        });
+        self.launcher = unsettled(self.launcher.generation + 1, instances.collect());
     }
 
     fn change(&mut self, index: usize, change: impl FnOnce(&mut InstanceReport)) {
@@ -143,6 +171,17 @@ impl World {
         assert!(self.connected, "sent without a connection");
 
         let seen = &self.outbox.status;
+        if let State::Run(told) | State::Update(told) = &state {
+            for failed in told.iter().filter(|told| told.state != RunState::Active) {
+                let index = failed.ident.index;
+                let at = usize::try_from(index).unwrap();
+                let fault = seen.instances[at].last_fault.as_ref();
+                if let Some(fault) = fault.filter(|fault| self.ids.get(at) == Some(&fault.instance))
+                {
+                    self.known_faults.insert(index, fault.number);
+                }
+            }
+        }
         match state {
             State::NodeConfiguration => {
                 assert!(!self.greeted, "greeted twice");
@@ -198,6 +237,10 @@ impl World {
     }
 }
 
+fn faults_of(report: &InstanceReport) -> u64 {
+    report.last_fault.as_ref().map_or(0, |fault| fault.number)
+}
+
 proptest! {
     #[test]
     fn cm_ends_up_with_the_present_state(
@@ -218,6 +261,22 @@ proptest! {
             .collect::<Vec<_>>();
         prop_assert_eq!(world.known, Some(present));
         prop_assert_eq!(world.answered.last(), Some(&world.launcher.generation));
+    }
+
+    /// Several may be told as one, the newest.
+    #[test]
+    fn no_crash_is_missed(happenings in prop::collection::vec(happening(), 0..80)) {
+        let mut world = World::new();
+
+        for happening in &happenings {
+            world.on(happening);
+        }
+        world.rest();
+
+        for report in &world.launcher.instances {
+            let known = world.known_faults.get(&report.desired.ident.index);
+            prop_assert_eq!(known.copied().unwrap_or_default(), faults_of(report));
+        }
     }
 
     #[test]
@@ -243,7 +302,7 @@ proptest! {
             }
         }
 
-        let number = fault_number(&world.launcher.instances[0]);
+        let number = faults_of(&world.launcher.instances[0]);
         let crash = failed(0, &format!("fault {number}"));
         prop_assert_eq!(told, [crash, active(0)]);
     }
