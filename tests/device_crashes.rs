@@ -84,6 +84,32 @@ fn crash_while_the_manager_is_away_is_told_once() {
 
 #[test]
 #[ignore = "needs root: run ci/test.sh"]
+fn crash_while_a_list_settles_is_told_after_its_answer() {
+    let device = Device::up();
+    device.start_sm();
+    let mut unit = Unit::start(&device);
+    let state = State::new().with(&Service::sleeper("a").pack(&device), 10);
+    unit.run_well(&state);
+    // It counts as started after 1.2 times this.
+    let slow = Service::sleeper("b").config(json!({"runParameters": {"startInterval": "4s"}}));
+
+    unit.send(&state.with(&slow.pack(&device), 11));
+    wait_until(PATIENCE, "the new one to run", || {
+        let processes = device.processes();
+        let is_there = processes.contains_key(&name("b", 0));
+        if is_there { Ok(()) } else { Err("it does not") }
+    });
+    device.sh(&format!("kill -KILL {}", device.instance("a", 0).main_pid));
+
+    unit.wait_all_active(2);
+    let told = unit.wait_told("the crash", |status| !status.is_active());
+    assert_eq!(told.instance, name("a", 0));
+    assert!(told.reason().contains("signal 9"), "{told:?}");
+    unit.wait_told("it to be active again", Status::is_active);
+}
+
+#[test]
+#[ignore = "needs root: run ci/test.sh"]
 fn crash_loop_ends_as_failed_with_its_code_and_says_that_systemd_gave_up() {
     let device = Device::up();
     device.start_sm();
