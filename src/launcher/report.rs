@@ -44,10 +44,16 @@ pub(super) fn report(wanted: &Wanted, slot: Option<&Slot>) -> InstanceReport {
         _ => None,
     };
 
+    // One of the version before would be taken for one of this.
+    let last_fault = running
+        .and_then(|slot| Some((slot.blueprint()?, slot.last_fault()?)))
+        .filter(|(own, fault)| fault.version == own.service.key.version)
+        .map(|(_, fault)| fault.clone());
+
     InstanceReport {
         desired: status(version, desired),
         kept,
-        last_fault: running.and_then(Slot::last_fault).cloned(),
+        last_fault,
     }
 }
 

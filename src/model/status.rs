@@ -62,6 +62,8 @@ pub struct InstanceStatus {
 pub struct Fault {
     /// Whose it is. One that left the list and came back is another instance.
     pub instance: InstanceId,
+    /// Which version of its service failed.
+    pub version: u64,
     /// Counts the faults of this instance since SM started, from 1.
     pub number: u64,
     /// What happened.

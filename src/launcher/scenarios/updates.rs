@@ -1,6 +1,7 @@
 //! New versions, and what becomes of the old one meanwhile.
 
 use super::*;
+use crate::launcher::Exit;
 
 fn versions(retained: &[ServiceKey]) -> Vec<u64> {
     retained.iter().map(|key| key.version).collect()
@@ -38,6 +39,44 @@ async fn the_old_version_runs_while_the_new_one_is_installed_and_keeps_its_id() 
     assert_eq!(briefs(&status), ["slow/me/0 v2 active"]);
     assert_eq!(unit.id_of_only(), id);
     assert_eq!(versions(&unit.host.book().retained.services), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_of_the_old_version_is_none_of_the_new_one() {
+    let mut unit = Unit::start().await;
+    unit.host.finish_what_is_slow();
+    unit.run(&list(&[("slow", 1)], &[("slow", 0, 0)])).await;
+    let id = unit.id_of_only();
+    unit.host.hold_what_is_slow();
+    unit.launcher
+        .run(list(&[("slow", 2)], &[("slow", 0, 0)]))
+        .await;
+    unit.host
+        .systemd_says(id, UnitEvent::Exited(Exit::Signal(9)))
+        .await;
+    let old = unit
+        .until(|status| status.instances[0].last_fault.is_some())
+        .await;
+
+    unit.host.finish_what_is_slow();
+    let new = unit
+        .until(|status| status.settled && status.generation == 2)
+        .await;
+    unit.host
+        .systemd_says(id, UnitEvent::Exited(Exit::Signal(9)))
+        .await;
+    let again = unit
+        .until(|status| status.instances[0].last_fault.is_some())
+        .await;
+
+    let fault = |status: &RunStatus| {
+        let fault = status.instances[0].last_fault.as_ref()?;
+        Some((fault.version, fault.number))
+    };
+    assert_eq!(fault(&old), Some((1, 1)));
+    assert_eq!(briefs(&new), ["slow/me/0 v2 active"]);
+    assert_eq!(fault(&new), None);
+    assert_eq!(fault(&again), Some((2, 2)));
 }
 
 #[tokio::test(start_paused = true)]

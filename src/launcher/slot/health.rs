@@ -13,7 +13,7 @@ use crate::launcher::event::{Action, Outcome};
 use crate::launcher::host::UnitState;
 use crate::launcher::instance;
 use crate::launcher::probes::{Found, Probe};
-use crate::model::{ErrorInfo, Fault};
+use crate::model::ErrorInfo;
 
 /// On a busy node a probe waits for its turn, and that is not the service's fault.
 const BUSY: Duration = Duration::from_secs(10);
@@ -193,12 +193,7 @@ impl Slot {
                 return (verdict, self.drive(instance::Event::Stop));
             }
             Health::Up => {
-                self.faults += 1;
-                self.last_fault = Some(Fault {
-                    instance: self.id,
-                    number: self.faults,
-                    error: error.clone(),
-                });
+                self.note_fault(&error);
             }
             Health::Down(_) => {}
         }

@@ -67,17 +67,23 @@ impl Slot {
                 }
             }
             Health::Up | Health::Down(_) => {
-                self.faults += 1;
-                self.last_fault = Some(Fault {
-                    instance: self.id,
-                    number: self.faults,
-                    error: error.clone(),
-                });
+                self.note_fault(&error);
                 self.health = Health::Down(error);
             }
         }
 
         (Verdict::Same, Vec::new())
+    }
+
+    /// CM is told of it even if it is over by then.
+    pub(super) fn note_fault(&mut self, error: &ErrorInfo) {
+        self.faults += 1;
+        self.last_fault = self.blueprint.as_ref().map(|own| Fault {
+            instance: self.id,
+            version: own.service.key.version,
+            number: self.faults,
+            error: error.clone(),
+        });
     }
 
     pub(super) fn changed(&mut self, state: UnitState, result: &str) -> (Verdict, Vec<Action>) {

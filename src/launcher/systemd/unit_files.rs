@@ -15,6 +15,9 @@ const FILE: &str = "aos.conf";
 /// suffix `.conf` only.
 const RESTARTS: &str = "restarts";
 
+/// The same while it is written.
+const RESTARTS_STAGED: &str = "restarts.new";
+
 /// What release 7.2.3 wrote in the same place. It comes after ours in the order
 /// of systemd, and would win.
 const FILE_OF_OLD: &str = "parameters.conf";
@@ -80,21 +83,29 @@ impl UnitFiles {
 
     /// Notes that, for as long as there is a drop-in.
     pub(crate) fn note_restarts(&self, id: InstanceId, restarts: u32) -> io::Result<()> {
-        let file = self.directory(id).join(RESTARTS);
-        if restarts == 0 || !file.with_file_name(FILE).exists() {
+        let directory = self.directory(id);
+        let file = directory.join(RESTARTS);
+        let has_drop_in = || directory.join(FILE).exists();
+        if restarts == 0 || !has_drop_in() {
             return remove_file(&file);
         }
 
-        let staged = file.with_extension("new");
+        let staged = directory.join(RESTARTS_STAGED);
         fs::write(&staged, format!("{restarts}\n"))?;
-        fs::rename(staged, file)
+        fs::rename(staged, file)?;
+        // Who removed it meanwhile may have found the directory not empty.
+        if has_drop_in() {
+            Ok(())
+        } else {
+            self.remove(id)
+        }
     }
 
     /// Removes the drop-in of an instance. Files that others put beside it
     /// stay.
     pub(crate) fn remove(&self, id: InstanceId) -> io::Result<()> {
         let directory = self.directory(id);
-        for file in [FILE, FILE_OF_OLD, RESTARTS] {
+        for file in [FILE, FILE_OF_OLD, RESTARTS, RESTARTS_STAGED] {
             remove_file(&directory.join(file))?;
         }
         match fs::remove_dir(directory) {
@@ -205,6 +216,23 @@ mod tests {
 
         times.dedup();
         assert_eq!(times.len(), 20);
+    }
+
+    #[test]
+    fn counts_go_with_the_drop_in() {
+        let units = TempDir::new().unwrap();
+        let files = UnitFiles::new(units.path());
+        files.write(id(1), "text").unwrap();
+
+        files.note_restarts(id(1), 3).unwrap();
+        assert_eq!(files.restarts(id(1)).unwrap(), Some(3));
+        // As a crash between writing and renaming leaves it.
+        fs::write(path(&units, id(1)).with_file_name("restarts.new"), "4").unwrap();
+        files.remove(id(1)).unwrap();
+        files.note_restarts(id(1), 4).unwrap();
+
+        assert_eq!(files.restarts(id(1)).unwrap(), None);
+        assert_eq!(fs::read_dir(units.path()).unwrap().count(), 0);
     }
 
     #[test]

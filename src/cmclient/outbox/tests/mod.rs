@@ -39,6 +39,7 @@ fn report(desired: InstanceStatus) -> InstanceReport {
 fn fault(number: u64) -> Option<Fault> {
     Some(Fault {
         instance: InstanceId::from_u128(1),
+        version: 1,
         number,
         error: ErrorInfo::new(format!("fault {number}")),
     })

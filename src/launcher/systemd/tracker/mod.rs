@@ -158,6 +158,7 @@ impl Tracker {
         let is_news = seen.exit.is_some_and(|exit| exit.stamp > self.beginning);
         // Who started the unit anew made systemd count anew.
         if let Some(unit) = self.units.get_mut(&id)
+            && unit.signal <= then.0
             && seen.restarts.is_some()
             && unit.restarts > seen.restarts
         {
