@@ -85,6 +85,19 @@ fn what_was_heard_is_newer_than_what_is_met() {
     let mut tracker = Tracker::beginning(50);
     tracker.begin(id(), UnitState::Active, 0);
     let then = tracker.now();
+    let heard = hear(&mut tracker, service("exit-code", 51, 1, 7));
+
+    let met = tracker.meet(then, id(), service("exit-code", 51, 1, 7));
+
+    assert_eq!(heard, [UnitEvent::Exited(Exit::Code(7))]);
+    assert_eq!(met, []);
+}
+
+#[test]
+fn a_count_that_was_heard_is_newer_than_one_that_is_met() {
+    let mut tracker = Tracker::beginning(50);
+    tracker.begin(id(), UnitState::Active, 0);
+    let then = tracker.now();
     let heard = hear(&mut tracker, look(51, 0));
     let restarted = hear(&mut tracker, look(0, 1));
 

@@ -1,3 +1,5 @@
+//! What is told of units, rule by rule.
+
 mod beginning;
 
 use super::*;
