@@ -156,14 +156,6 @@ impl Tracker {
         seen: Observation,
     ) -> Vec<UnitChange> {
         let is_news = seen.exit.is_some_and(|exit| exit.stamp > self.beginning);
-        // Who started the unit anew made systemd count anew.
-        if let Some(unit) = self.units.get_mut(&id)
-            && unit.signal <= then.0
-            && seen.restarts.is_some()
-            && unit.restarts > seen.restarts
-        {
-            unit.restarts = Some(0);
-        }
         let mut changes = self.see(then, id, seen);
         if is_news {
             return changes;
@@ -269,7 +261,9 @@ impl Unit {
         if let Some(restarts) = seen.restarts {
             // A restart begins with a new record of the main process: an end that
             // nobody was told of is known by the count alone.
+            // Who started the unit anew made systemd count anew.
             let before = self.restarts.replace(restarts);
+            let before = before.map(|before| if restarts < before { 0 } else { before });
             if before.is_some_and(|before| restarts > before)
                 && !std::mem::take(&mut self.told_exit)
             {
