@@ -15,9 +15,6 @@ const FILE: &str = "aos.conf";
 /// suffix `.conf` only.
 const RESTARTS: &str = "restarts";
 
-/// The same while it is written.
-const RESTARTS_STAGED: &str = "restarts.new";
-
 /// What release 7.2.3 wrote in the same place. It comes after ours in the order
 /// of systemd, and would win.
 const FILE_OF_OLD: &str = "parameters.conf";
@@ -47,15 +44,7 @@ impl UnitFiles {
             _ => {}
         }
 
-        let staged = directory.join(".aos.conf.new");
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&staged)?
-            .write_all(text.as_bytes())?;
-        fs::rename(staged, directory.join(FILE))?;
+        replace(&directory, FILE, text)?;
         remove_file(&directory.join(FILE_OF_OLD))?;
 
         File::open(&self.units)?.set_modified(SystemTime::now())
@@ -90,9 +79,7 @@ impl UnitFiles {
             return remove_file(&file);
         }
 
-        let staged = directory.join(RESTARTS_STAGED);
-        fs::write(&staged, format!("{restarts}\n"))?;
-        fs::rename(staged, file)?;
+        replace(&directory, RESTARTS, &format!("{restarts}\n"))?;
         // Who removed it meanwhile may have found the directory not empty.
         if has_drop_in() {
             Ok(())
@@ -105,8 +92,9 @@ impl UnitFiles {
     /// stay.
     pub(crate) fn remove(&self, id: InstanceId) -> io::Result<()> {
         let directory = self.directory(id);
-        for file in [FILE, FILE_OF_OLD, RESTARTS, RESTARTS_STAGED] {
+        for file in [FILE, FILE_OF_OLD, RESTARTS] {
             remove_file(&directory.join(file))?;
+            remove_file(&directory.join(staged(file)))?;
         }
         match fs::remove_dir(directory) {
             Err(error)
@@ -141,6 +129,25 @@ impl UnitFiles {
     fn directory(&self, id: InstanceId) -> PathBuf {
         self.units.join(format!("{}.d", unit_name(id)))
     }
+}
+
+/// Writes a file that is there wholly or not at all.
+fn replace(directory: &Path, file: &str, text: &str) -> io::Result<()> {
+    let new = directory.join(staged(file));
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?
+        .write_all(text.as_bytes())?;
+
+    fs::rename(new, directory.join(file))
+}
+
+/// What a file is named while it is written.
+fn staged(file: &str) -> String {
+    format!(".{file}.new")
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
@@ -227,7 +234,9 @@ mod tests {
         files.note_restarts(id(1), 3).unwrap();
         assert_eq!(files.restarts(id(1)).unwrap(), Some(3));
         // As a crash between writing and renaming leaves it.
-        fs::write(path(&units, id(1)).with_file_name("restarts.new"), "4").unwrap();
+        for file in [".restarts.new", ".aos.conf.new"] {
+            fs::write(path(&units, id(1)).with_file_name(file), "4").unwrap();
+        }
         files.remove(id(1)).unwrap();
         files.note_restarts(id(1), 4).unwrap();
 
